@@ -1,0 +1,1 @@
+"""Synthetic nights with a known truth, and the replay of archived ones."""

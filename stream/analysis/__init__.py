@@ -1,0 +1,1 @@
+"""What light curves say: relative fluxes, comparison stars, power spectra."""

@@ -1,0 +1,151 @@
+"""The recipe: every setting that decides a measurement, and nothing else.
+
+How many workers run, on which port the page is served or how often the folder is scanned changes no number and
+therefore stands elsewhere. The recipe is stored with the night, hashed, and compared when a night is resumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import tomli_w
+
+from stream.errors import ConfigurationError
+from stream.instruments import Instrument
+from stream.timestamps import SkyPosition
+
+Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+APERTURE_LABEL = "forced_aperture_annulus"
+OPTIMAL_LABEL = "forced_optimal_annulus"
+PHOTOMETER_LABELS = (APERTURE_LABEL, OPTIMAL_LABEL)
+
+
+class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How sources are found on the stacked picture and on frames that lost their alignment."""
+
+    threshold_sigma: Positive = 5.0
+    """Detection threshold above the background, in standard deviations of the convolved background."""
+    min_pixels: Count = 5
+    """Fewest connected pixels of a source."""
+    mesh_px: Count = 64
+    """Box size of the background mesh, pixels."""
+    max_sources: Count = 100
+    """The brightest so many sources make the catalog."""
+    border_px: NotNegative = 4.0
+    """Sources nearer than this to the edge of the stacked picture are left out, pixels."""
+
+
+class BootstrapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which frames make the catalog of a key."""
+
+    n_frames: Count = 5
+    wait_s: Positive = 30.0
+    """The catalog is built from fewer frames when no more came in this time after the first, seconds."""
+
+
+class AlignmentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the transform from catalog to frame is found."""
+
+    n_stars: Count = 40
+    """The brightest so many catalog stars are centred on every frame."""
+    n_control_points: Annotated[int, msgspec.Meta(ge=3, le=25)] = 20
+    """Points given to astroalign when the prediction failed; its time explodes beyond 25."""
+    clip_px: Positive = 1.0
+    """A star further than this from the fitted transform is left out of it, pixels."""
+
+
+class PhotometrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Apertures in units of the full width at half maximum (FWHM) of the frame's point-spread function."""
+
+    aperture_radius_fwhm: Positive = 1.0
+    aperture_min_px: Positive = 1.5
+    aperture_max_px: Positive = 40.0
+    annulus_inner_fwhm: Positive = 3.0
+    """Inner radius of the background annulus, in FWHM of the catalog."""
+    annulus_outer_fwhm: Positive = 5.5
+    """Outer radius of the background annulus, in FWHM of the catalog."""
+    annulus_clip_sigma: Positive = 3.0
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every setting that decides a measurement.
+
+    Attributes
+    ----------
+    target_position : SkyPosition or None
+        Position in the sky that times are referred to, instead of the pointing of the headers.
+    """
+
+    instrument: Instrument
+    target_position: SkyPosition | None = None
+    detection: DetectionSettings = DetectionSettings()
+    bootstrap: BootstrapSettings = BootstrapSettings()
+    alignment: AlignmentSettings = AlignmentSettings()
+    photometry: PhotometrySettings = PhotometrySettings()
+
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits that change with any setting."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
+
+    def to_toml(self) -> str:
+        """Text of ``night.toml``."""
+        return tomli_w.dumps(_without_none(msgspec.to_builtins(self)))
+
+
+def recipe_from_toml(text: str, origin: str) -> Recipe:
+    """Read a recipe; `origin` names the file in errors.
+
+    Raises
+    ------
+    ConfigurationError
+        If the text is not TOML, or a setting is unknown, missing or out of bounds.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(text), Recipe)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigurationError(f"recipe {origin}: {error}") from error
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe from a file; raises ConfigurationError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"recipe {path}: {error}") from error
+    return recipe_from_toml(text, str(path))
+
+
+def recipe_differences(old: Recipe, new: Recipe) -> tuple[str, ...]:
+    """Settings in which two recipes differ, as ``photometry.aperture_radius_fwhm: 1.0 -> 1.2``."""
+    before, after = _flat(msgspec.to_builtins(old)), _flat(msgspec.to_builtins(new))
+    names = sorted(before.keys() | after.keys())
+    return tuple(
+        f"{name}: {before.get(name, 'unset')} -> {after.get(name, 'unset')}"
+        for name in names
+        if before.get(name, "unset") != after.get(name, "unset")
+    )
+
+
+def _without_none(value: object) -> dict[str, object]:
+    assert isinstance(value, dict)  # recipes are nested tables
+    return {
+        name: _without_none(inner) if isinstance(inner, dict) else inner
+        for name, inner in value.items()
+        if inner is not None
+    }
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, object] = {}
+    for name, inner in value.items():
+        flat.update(_flat(inner, f"{prefix}.{name}" if prefix else str(name)))
+    return flat

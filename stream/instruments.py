@@ -1,0 +1,434 @@
+"""Instruments: what the keywords of a header mean.
+
+An `Instrument` is data, not code: `OPTICAM_MX()` is built in, any other is a TOML file with the same fields
+(see ``examples/``). `Instrument.describe` turns the header of one frame into `FrameFacts` or raises one sentence that
+names the keyword and what was found; `Instrument.problems` collects all such sentences, for ``scan``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from stream.errors import ConfigurationError, FrameRejectedError, Reason
+from stream.timestamps import (
+    SECONDS_PER_DAY,
+    GroundPosition,
+    SkyPosition,
+    TimeStamp,
+    altitude_deg,
+    mjd_to_iso,
+    parse_time_stamp,
+)
+
+HeaderValue = str | int | float | bool
+Header = Mapping[str, HeaderValue]
+AngleUnit = Literal["degrees", "hours", "sexagesimal_hours", "sexagesimal_degrees"]
+_Read = TypeVar("_Read")
+
+_LONGEST_EXPOSURE_S = 86400.0
+_EARLIEST_MJD, _LATEST_MJD = 40000.0, 88068.0  # 1968-05-24 and 2100-01-01
+_LOWEST_ALTITUDE_DEG = -1.0  # refraction lifts the horizon by half a degree; the sidereal time is good to 0.3
+_CALIBRATION_TYPES = ("flat", "dark", "bias", "zero")
+
+
+class Keywords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of the header keywords; an empty name means that the camera does not write it."""
+
+    time: str = "DATE-OBS"
+    """Time stamp of the exposure; see `Instrument.time_marks` for which instant it is."""
+    date: str = ""
+    """Calendar date, where the time keyword holds the time of day alone."""
+    exposure: str = "EXPTIME"
+    """Exposure time, seconds."""
+    filter: str = "FILTER"
+    camera: str = ""
+    """Name of the camera; without it see `Instrument.camera_of_filter`."""
+    binning: str = ""
+    """Pixels summed on each axis: ``4`` or ``'4x4'``."""
+    gain: str = ""
+    """Gain, electrons per count."""
+    dark_current: str = ""
+    """Dark current, electrons per binned pixel and second."""
+    saturation: str = ""
+    """Counts at which a pixel is saturated."""
+    ra: str = ""
+    dec: str = ""
+    image_type: str = ""
+    object: str = ""
+
+
+class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one camera is, and what holds where a frame's header does not say it."""
+
+    pixel_scale_arcsec: float
+    """Arcseconds per unbinned pixel."""
+    read_noise_e: float
+    """Read noise of one (binned) pixel, electrons."""
+    gain_e_per_adu: float = 1.0
+    dark_current_e_per_s: float = 0.0
+    saturation_adu: float = 65535.0
+
+
+class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The observatory, WGS84: degrees (east and north positive) and metres."""
+
+    longitude_deg: float
+    latitude_deg: float
+    height_m: float
+
+    def position(self) -> GroundPosition:
+        """The same as the vocabulary of times has it."""
+        return GroundPosition(self.longitude_deg, self.latitude_deg, self.height_m)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFacts:
+    """What the header of one frame says, in the units of this project.
+
+    Attributes
+    ----------
+    key : str
+        ``camera:filter``.
+    time_mjd_utc : float
+        Middle of the exposure, days.
+    time_resolution_s : float
+        One unit of the last digit of the header's clock, seconds.
+    pointing : SkyPosition or None
+        None where the header has no pointing or a placeholder.
+    """
+
+    key: str
+    exposure_s: float
+    time_mjd_utc: float
+    time_resolution_s: float
+    binning: int
+    gain_e_per_adu: float
+    read_noise_e: float
+    dark_current_e_per_s: float
+    saturation_adu: float
+    pixel_scale_arcsec: float
+    pointing: SkyPosition | None
+
+
+class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the headers of one instrument are to be read, and what it is.
+
+    Attributes
+    ----------
+    time_marks : {'start', 'middle', 'end'}
+        The instant of the exposure that the time keyword holds.
+    ra_unit, dec_unit : str
+        ``degrees``, ``hours`` (decimal), ``sexagesimal_hours`` or ``sexagesimal_degrees``. Never guessed.
+    cameras : dict
+        `Camera` by name.
+    camera_of_filter : dict
+        Name of the camera by filter, where no keyword names it and there is more than one camera.
+    pointing_placeholders : tuple of (str, str)
+        Pairs of RA and Dec, as written, that mean "not set".
+    """
+
+    name: str
+    site: Site
+    aperture_m: float
+    cameras: dict[str, Camera]
+    keywords: Keywords = Keywords()
+    time_marks: Literal["start", "middle", "end"] = "start"
+    ra_unit: AngleUnit = "degrees"
+    dec_unit: AngleUnit = "degrees"
+    camera_of_filter: dict[str, str] = {}
+    pointing_placeholders: tuple[tuple[str, str], ...] = ()
+
+    def describe(self, header: Header, frame_name: str) -> FrameFacts:
+        """Read the facts of one frame from its header.
+
+        Raises
+        ------
+        FrameRejectedError
+            With `Reason.BAD_KEYWORD`, `BAD_TIME` or `BAD_POINTING`: the first thing that is wrong.
+        """
+        found: list[FrameRejectedError] = []
+        facts = self._describe(header, frame_name, found.append)
+        if found:
+            raise found[0]
+        assert facts is not None  # a frame without problems has facts
+        return facts
+
+    def problems(self, header: Header, frame_name: str) -> tuple[str, ...]:
+        """All that is wrong with a header, one sentence each; empty if nothing is."""
+        found: list[FrameRejectedError] = []
+        self._describe(header, frame_name, found.append)
+        return tuple(problem.sentence for problem in found)
+
+    def _describe(
+        self, header: Header, frame_name: str, report: Callable[[FrameRejectedError], None]
+    ) -> FrameFacts | None:
+        def attempt(read: Callable[[Header, str], _Read]) -> _Read | None:
+            try:
+                return read(header, frame_name)
+            except FrameRejectedError as problem:
+                report(problem)
+                return None
+
+        attempt(self._check_image_type)
+        exposure_s = attempt(self._exposure_s)
+        stamp = attempt(self._time_stamp)
+        names = attempt(self._camera_and_filter)
+        binning = attempt(self._binning)
+        camera = self.cameras[names[0]] if names else next(iter(self.cameras.values()))
+        gain = attempt(self._positive(self.keywords.gain, camera.gain_e_per_adu))
+        dark = attempt(self._positive(self.keywords.dark_current, camera.dark_current_e_per_s, zero=True))
+        saturation = attempt(self._positive(self.keywords.saturation, camera.saturation_adu))
+        pointing = attempt(self._pointing)
+        if (
+            exposure_s is None
+            or stamp is None
+            or names is None
+            or binning is None
+            or gain is None
+            or dark is None
+            or saturation is None
+        ):
+            return None
+        middle_mjd = stamp.mjd_utc + self._to_middle(exposure_s) / SECONDS_PER_DAY
+        if pointing is not None:
+            attempt(lambda _header, _name: self._check_horizon(pointing, middle_mjd, frame_name))
+        return FrameFacts(
+            key=f"{names[0]}:{names[1]}",
+            exposure_s=exposure_s,
+            time_mjd_utc=middle_mjd,
+            time_resolution_s=stamp.resolution_s,
+            binning=binning,
+            gain_e_per_adu=gain,
+            read_noise_e=camera.read_noise_e,
+            dark_current_e_per_s=dark,
+            saturation_adu=saturation,
+            pixel_scale_arcsec=camera.pixel_scale_arcsec * binning,
+            pointing=pointing,
+        )
+
+    def _to_middle(self, exposure_s: float) -> float:
+        return {"start": 0.5, "middle": 0.0, "end": -0.5}[self.time_marks] * exposure_s
+
+    def _check_image_type(self, header: Header, frame_name: str) -> None:
+        value = str(header.get(self.keywords.image_type, "")).strip() if self.keywords.image_type else ""
+        if value.lower().startswith(_CALIBRATION_TYPES):
+            raise FrameRejectedError(
+                Reason.NOT_SCIENCE,
+                f"keyword {self.keywords.image_type} of {frame_name} is {value!r}: only frames of the sky are measured",
+            )
+
+    def _exposure_s(self, header: Header, frame_name: str) -> float:
+        value = _number(header, self.keywords.exposure, frame_name)
+        if not 0.0 < value <= _LONGEST_EXPOSURE_S:
+            raise FrameRejectedError(
+                Reason.BAD_KEYWORD,
+                f"exposure_s ({value}) must be greater than 0 and at most {_LONGEST_EXPOSURE_S:.0f}: "
+                f"keyword {self.keywords.exposure} of {frame_name}",
+            )
+        return value
+
+    def _time_stamp(self, header: Header, frame_name: str) -> TimeStamp:
+        text = _text(header, self.keywords.time, frame_name)
+        date = str(header.get(self.keywords.date, "")) or None
+        try:
+            stamp = parse_time_stamp(text, date)
+        except ValueError as error:
+            raise FrameRejectedError(
+                Reason.BAD_TIME,
+                f"keyword {self.keywords.time} of {frame_name} is {text!r}: a date with a time of day is required, "
+                "as 2023-11-22T03:02:49.000",
+            ) from error
+        if not _EARLIEST_MJD < stamp.mjd_utc < _LATEST_MJD:
+            raise FrameRejectedError(
+                Reason.BAD_TIME,
+                f"keyword {self.keywords.time} of {frame_name} is {text!r}: a date between 1968 and 2100 is required",
+            )
+        return stamp
+
+    def _camera_and_filter(self, header: Header, frame_name: str) -> tuple[str, str]:
+        filter_name = _text(header, self.keywords.filter, frame_name)
+        if self.keywords.camera:
+            camera = _text(header, self.keywords.camera, frame_name)
+        elif self.camera_of_filter:
+            camera = self.camera_of_filter.get(filter_name, "")
+        else:
+            camera = next(iter(self.cameras))
+        if camera not in self.cameras:
+            known = self.camera_of_filter if self.camera_of_filter else self.cameras
+            keyword = self.keywords.camera or self.keywords.filter
+            raise FrameRejectedError(
+                Reason.BAD_KEYWORD,
+                f"keyword {keyword} of {frame_name} is {header.get(keyword)!r}: {self.name} knows {', '.join(known)}",
+            )
+        if ":" in camera + filter_name or "/" in camera + filter_name:
+            raise FrameRejectedError(
+                Reason.BAD_KEYWORD,
+                f"keyword {self.keywords.filter} of {frame_name} is {filter_name!r}: "
+                "a name without colon and slash is required",
+            )
+        return camera, filter_name
+
+    def _binning(self, header: Header, frame_name: str) -> int:
+        if not self.keywords.binning:
+            return 1
+        text = _text(header, self.keywords.binning, frame_name)
+        try:
+            binning = int(float(text.lower().partition("x")[0]))
+        except ValueError:
+            binning = 0
+        if not 1 <= binning <= 64:
+            raise FrameRejectedError(
+                Reason.BAD_KEYWORD,
+                f"keyword {self.keywords.binning} of {frame_name} is {text!r}: "
+                "a binning from 1 to 64 is required, as 4 or '4x4'",
+            )
+        return binning
+
+    def _positive(self, keyword: str, default: float, *, zero: bool = False) -> Callable[[Header, str], float]:
+        def read(header: Header, frame_name: str) -> float:
+            if not keyword or keyword not in header:
+                return default
+            value = _number(header, keyword, frame_name)
+            if value < 0.0 or (value == 0.0 and not zero):
+                bound = "at least 0" if zero else "greater than 0"
+                raise FrameRejectedError(
+                    Reason.BAD_KEYWORD, f"keyword {keyword} of {frame_name} is {value}: it must be {bound}"
+                )
+            return value
+
+        return read
+
+    def _pointing(self, header: Header, frame_name: str) -> SkyPosition | None:
+        names = self.keywords
+        if not names.ra or not names.dec or names.ra not in header or names.dec not in header:
+            return None
+        ra_text, dec_text = str(header[names.ra]).strip(), str(header[names.dec]).strip()
+        if not ra_text or not dec_text or (ra_text, dec_text) in self.pointing_placeholders:
+            return None
+        ra = _angle_deg(ra_text, self.ra_unit, names.ra, frame_name)
+        dec = _angle_deg(dec_text, self.dec_unit, names.dec, frame_name)
+        if not 0.0 <= ra <= 360.0 or not -90.0 <= dec <= 90.0:
+            raise FrameRejectedError(
+                Reason.BAD_POINTING,
+                f"keywords {names.ra} and {names.dec} of {frame_name} are {ra_text!r} and {dec_text!r}: "
+                f"read as {self.ra_unit} and {self.dec_unit} they are not a position in the sky",
+            )
+        return SkyPosition(ra, dec)
+
+    def _check_horizon(self, pointing: SkyPosition, mjd_utc: float, frame_name: str) -> None:
+        altitude = altitude_deg(mjd_utc, pointing, self.site.position())
+        if altitude < _LOWEST_ALTITUDE_DEG:
+            names = self.keywords
+            raise FrameRejectedError(
+                Reason.BAD_POINTING,
+                f"keywords {names.ra} and {names.dec} of {frame_name}, read as {self.ra_unit} and {self.dec_unit}, "
+                f"point {-altitude:.0f} degrees below the horizon of {self.name} at {mjd_to_iso(mjd_utc)} UTC: "
+                f"check ra_unit, dec_unit, the keyword {names.time} and the site",
+            )
+
+
+def OPTICAM_MX() -> Instrument:  # noqa: N802  (the name of the instrument, as its users write it)
+    """OPTICAM-MX on the 2.1 m telescope of San Pedro Martir (Castro et al. 2019, RMxAA 55, 363).
+
+    The header does not say which instant ``UT`` is; it is written when the exposure starts.
+    """
+    return Instrument(
+        name="OPTICAM-MX",
+        site=Site(longitude_deg=-115.463611, latitude_deg=31.044167, height_m=2790.0),
+        aperture_m=2.1,
+        cameras={
+            "1": Camera(pixel_scale_arcsec=0.1397, read_noise_e=1.1),
+            "2": Camera(pixel_scale_arcsec=0.1406, read_noise_e=1.2),
+            "3": Camera(pixel_scale_arcsec=0.1661, read_noise_e=1.3),
+        },
+        keywords=Keywords(
+            time="UT",
+            date="DATE-OBS",
+            exposure="EXPOSURE",
+            filter="FILTER",
+            binning="BINNING",
+            gain="GAIN",
+            dark_current="DARKCURR",
+            saturation="SATLEVEL",
+            ra="RA",
+            dec="DEC",
+            image_type="IMGTYPE",
+            object="OBJECT",
+        ),
+        time_marks="start",
+        ra_unit="sexagesimal_hours",
+        dec_unit="sexagesimal_degrees",
+        camera_of_filter={"u": "1", "g": "1", "r": "2", "i": "3", "z": "3"},
+        pointing_placeholders=(("0", "31"),),
+    )
+
+
+def load_instrument(name_or_file: str) -> Instrument:
+    """Return a built-in instrument by its name, or read one from a TOML file.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is neither such a name nor such a file, or the file is not an instrument.
+    """
+    if name_or_file.upper().replace("-", "_") == "OPTICAM_MX":
+        return OPTICAM_MX()
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise ConfigurationError(f"unknown instrument {name_or_file!r}: neither OPTICAM_MX nor the path of a TOML file")
+    try:
+        instrument = msgspec.toml.decode(path.read_bytes(), type=Instrument)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"instrument file {path}: {error}") from error
+    if not instrument.cameras:
+        raise ConfigurationError(f"instrument file {path}: at least one camera is required, as [cameras.1]")
+    for filter_name, camera in instrument.camera_of_filter.items():
+        if camera not in instrument.cameras:
+            raise ConfigurationError(
+                f"instrument file {path}: camera_of_filter.{filter_name} is {camera!r}, which is none of the cameras"
+            )
+    return instrument
+
+
+def _text(header: Header, keyword: str, frame_name: str) -> str:
+    value = str(header.get(keyword, "")).strip()
+    if not value:
+        state = "empty" if keyword in header else "missing"
+        raise FrameRejectedError(Reason.BAD_KEYWORD, f"keyword {keyword} of {frame_name} is {state}")
+    return value
+
+
+def _number(header: Header, keyword: str, frame_name: str) -> float:
+    text = _text(header, keyword, frame_name)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise FrameRejectedError(
+            Reason.BAD_KEYWORD, f"keyword {keyword} of {frame_name} is {text!r}: a number is required"
+        )
+    return value
+
+
+def _angle_deg(text: str, unit: AngleUnit, keyword: str, frame_name: str) -> float:
+    try:
+        if unit in ("degrees", "hours"):
+            value = float(text)
+        else:
+            parts = [float(part) for part in text.replace(":", " ").split()]
+            if len(parts) not in (2, 3):
+                raise ValueError(f"{len(parts)} fields")
+            value = sum(abs(part) / 60.0**power for power, part in enumerate(parts))
+            value = -value if text.startswith("-") else value
+    except ValueError as error:
+        raise FrameRejectedError(
+            Reason.BAD_POINTING, f"keyword {keyword} of {frame_name} is {text!r}: {unit} are required"
+        ) from error
+    return value * 15.0 if "hours" in unit else value

@@ -1,0 +1,304 @@
+"""The arrows between the rooms: what is said from watcher to broker to worker to ledger to page.
+
+Messages that cross a process boundary are msgspec Structs, encoded as MessagePack with a tag that names the type;
+results that carry arrays within a process are frozen dataclasses. The description of a field is its documentation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.config import PHOTOMETER_LABELS
+from stream.errors import Reason
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+SOURCE_COLUMNS: tuple[str, ...] = (
+    "x",
+    "y",
+    "sky_e_per_px",
+    "peak_adu",
+    "flags",
+    *(f"{label}_{column}" for label in PHOTOMETER_LABELS for column in ("flux", "flux_err")),
+)
+"""Rows of the table of sources that every measured frame carries.
+
+``x``, ``y``: where the source was measured, pixels, 0-based. ``sky_e_per_px``: local background, electrons.
+``peak_adu``: highest pixel within the aperture, counts as in the file. ``flags``: see `stream.flags`.
+``<label>_flux``, ``<label>_flux_err``: electrons within the exposure; NaN where there is none.
+"""
+
+
+class Message(msgspec.Struct, frozen=True, tag=True):
+    """Base of everything that crosses a process boundary."""
+
+
+class Catalog(Message, frozen=True):
+    """The reference sources of one key, numbered from 1 by decreasing flux; frozen and versioned once built.
+
+    All tuples have one entry per source. Positions and sizes are pixels of the reference frame.
+    """
+
+    key: str
+    version: str
+    """Hash of the content."""
+    frame_shape: tuple[int, int]
+    """(rows, columns) of the frames."""
+    binning: int
+    exposure_s: float
+    """Exposure time that the fluxes refer to, seconds."""
+    fwhm_px: float
+    """Median full width at half maximum of the stars."""
+    pixel_scale_arcsec: float
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    flux_e: tuple[float, ...]
+    """Aperture flux, electrons per `exposure_s`: the unit of transparency."""
+    semi_major_sigma_px: tuple[float, ...]
+    semi_minor_sigma_px: tuple[float, ...]
+    orientation_deg: tuple[float, ...]
+    """Of the major axis, from +x towards +y, degrees."""
+    frames: tuple[str, ...]
+    """Names of the frames that were stacked."""
+
+    @property
+    def n_sources(self) -> int:
+        """Number of sources."""
+        return len(self.x)
+
+    def positions(self) -> FloatArray:
+        """Return x and y, shape (n_sources, 2)."""
+        return np.column_stack([self.x, self.y]).astype(np.float64)
+
+
+class FrameArrived(Message, frozen=True):
+    """The watcher found a complete file, or one that will never be."""
+
+    path: str
+    """Relative to the night's folder, with forward slashes."""
+    size_bytes: int
+    mtime_ns: int
+    arrived_unix_s: float
+    key: str | None = None
+    """None where the header could not be read; the worker then says why."""
+    time_mjd_utc: float | None = None
+    """Middle of the exposure as far as the header tells."""
+
+
+class FrameToMeasure(Message, frozen=True):
+    """A frame of the ledger: its number there and its file."""
+
+    frame_id: int
+    path: str
+
+
+class AssignFrame(Message, frozen=True):
+    """Broker to worker: measure this frame against this catalog."""
+
+    frame: FrameToMeasure
+    key: str
+    catalog_version: str
+
+
+class UseCatalog(Message, frozen=True):
+    """Broker to worker: the catalog that later assignments of its key refer to."""
+
+    catalog: Catalog
+
+
+class BuildCatalog(Message, frozen=True):
+    """Broker to worker: align, stack and search these frames."""
+
+    key: str
+    frames: tuple[FrameToMeasure, ...]
+
+
+class CatalogBuilt(Message, frozen=True):
+    """Worker to broker: the catalog of a key; the frames that could not be used are rejected."""
+
+    catalog: Catalog
+    rejected: tuple[FrameRejected, ...] = ()
+
+
+class CatalogNotBuilt(Message, frozen=True):
+    """Worker to broker: these frames make no catalog; those rejected are out, the others may be tried again."""
+
+    key: str
+    sentence: str
+    rejected: tuple[FrameRejected, ...]
+
+
+class FrameMeasured(Message, frozen=True):
+    """All that was measured on one frame. NaN stands where a number is unknown."""
+
+    frame_id: int
+    path: str
+    key: str
+    recipe_hash: str
+    catalog_version: str
+    time_mjd_utc: float
+    """Middle of the exposure, days."""
+    time_bmjd_tdb: float
+    """The same at the barycentre; NaN where the pointing is unknown (flag NO_POINTING)."""
+    exposure_s: float
+    airmass: float
+    fwhm_px: float
+    """Full width at half maximum of the stars, geometric mean of both axes."""
+    semi_major_sigma_px: float
+    semi_minor_sigma_px: float
+    orientation_deg: float
+    sky_e_per_px: float
+    """Median of the local backgrounds."""
+    shift_x_px: float
+    """Where the centre of the reference frame lies on this one, less the centre."""
+    shift_y_px: float
+    rotation_deg: float
+    """Of the field against the catalog, from +x towards +y, -180 to 180."""
+    scale: float
+    transparency: float
+    """Median flux of the brightest stars relative to the catalog, per exposure time."""
+    n_aligned: int
+    """Stars that the transform rests on."""
+    alignment_rms_px: float
+    flags: int
+    """Frame flags, see `stream.flags`; those of a source are in `sources`."""
+    core_s: float
+    """Processor time that the frame took, seconds."""
+    sources: bytes
+    """Little-endian float64, shape (len(SOURCE_COLUMNS), n_sources), rows as in `SOURCE_COLUMNS`."""
+    sequence: int = 0
+    """Order of commitment in the ledger, from 1; given by the ledger."""
+
+    def source_table(self) -> FloatArray:
+        """Return the table of sources, shape (len(SOURCE_COLUMNS), n_sources), read-only."""
+        return np.frombuffer(self.sources, dtype="<f8").reshape(len(SOURCE_COLUMNS), -1)
+
+
+class FrameRejected(Message, frozen=True):
+    """Why a frame has no measurement."""
+
+    frame_id: int
+    path: str
+    reason: Reason
+    sentence: str
+    """Names the file and the cause."""
+    key: str | None = None
+    sequence: int = 0
+    """Order of commitment in the ledger, from 1; given by the ledger."""
+
+
+class WorkerReady(Message, frozen=True):
+    """Worker to broker: here I am, with room for so many assignments."""
+
+    pid: int
+    credit: int
+
+
+class WorkerHeartbeat(Message, frozen=True):
+    """Worker to broker: still alive."""
+
+    pid: int
+
+
+class StopWorker(Message, frozen=True):
+    """Broker to worker: finish what you have and leave."""
+
+
+class NightStatus(Message, frozen=True):
+    """The health of a night at one moment; published every half second and kept in the ledger."""
+
+    state: str
+    """``live``, ``stalled`` or ``finished``."""
+    unix_s: float
+    n_measured: int
+    n_rejected: int
+    n_waiting: int
+    """Frames that wait for the catalog of their key."""
+    n_queued: int
+    """Frames that wait for a worker."""
+    n_in_work: int
+    n_workers: int
+    n_worker_restarts: int
+    frames_per_s: float
+    """Committed frames a second over the last ten seconds."""
+    lag_s: float
+    """File complete to row committed, median of the last hundred frames."""
+    last_frame_unix_s: float
+    """When the last frame arrived; NaN before the first."""
+    awaited: tuple[str, ...] = ()
+    """What the night waits for, one sentence each: ``3 of 5 frames for the catalog of 2:r``."""
+
+
+ToWorker = AssignFrame | UseCatalog | BuildCatalog | StopWorker
+FromWorker = WorkerReady | WorkerHeartbeat | FrameMeasured | FrameRejected | CatalogBuilt | CatalogNotBuilt
+Published = FrameMeasured | FrameRejected | CatalogBuilt | NightStatus
+
+ENCODER = msgspec.msgpack.Encoder()
+TO_WORKER = msgspec.msgpack.Decoder(ToWorker)
+FROM_WORKER = msgspec.msgpack.Decoder(FromWorker)
+PUBLISHED = msgspec.msgpack.Decoder(Published)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFluxes:
+    """Light curves of all sources of one key with one photometer, in order of time.
+
+    Attributes
+    ----------
+    key, label : str
+        Key and photometer.
+    time_mjd_utc, time_bmjd_tdb : array, shape (n_frames,)
+        Middle of the exposures, days; the barycentric ones may be NaN.
+    flux, flux_err : array, shape (n_frames, n_sources)
+        Electrons; NaN where a source has no flux. Source number i stands in column i - 1.
+    flags : array of int, shape (n_frames, n_sources)
+        Frame and source flags joined.
+    frame_ids : array of int, shape (n_frames,)
+    exposure_s, airmass : array, shape (n_frames,)
+    """
+
+    key: str
+    label: str
+    time_mjd_utc: FloatArray
+    time_bmjd_tdb: FloatArray
+    exposure_s: FloatArray
+    airmass: FloatArray
+    flux: FloatArray
+    flux_err: FloatArray
+    flags: IntArray
+    frame_ids: IntArray
+
+    @property
+    def n_sources(self) -> int:
+        """Number of sources of the catalog."""
+        return int(self.flux.shape[1])
+
+    def time_scale(self) -> str:
+        """Name of the best time column: barycentric where every frame has it."""
+        barycentric = len(self.time_bmjd_tdb) > 0 and not np.isnan(self.time_bmjd_tdb).any()
+        return "time_bmjd_tdb" if barycentric else "time_mjd_utc"
+
+    def time(self) -> FloatArray:
+        """The column that `time_scale` names."""
+        return self.time_bmjd_tdb if self.time_scale() == "time_bmjd_tdb" else self.time_mjd_utc
+
+
+class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Target and comparison stars of every key: what was chosen, by whom; ``selection.toml`` of the night."""
+
+    targets: dict[str, int] = {}
+    """Number of the target in the catalog of each key."""
+    comparisons: dict[str, tuple[int, ...]] = {}
+    """Numbers of the comparison stars; a key that is missing has them chosen automatically."""
+    requested_target: str = ""
+    """The target as asked for before there was a catalog: ``1:g#2``, ``424,286`` or a sky position."""
+    requested_comparisons: tuple[str, ...] = ()
+
+
+NOT_KNOWN = math.nan

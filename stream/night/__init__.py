@@ -1,0 +1,1 @@
+"""The live machine: watcher, broker, workers and the ledger that forgets nothing."""

@@ -1,0 +1,47 @@
+"""Target and comparison stars of a night, kept in ``selection.toml``.
+
+The file stands apart from the ledger so that a finished night can be looked at with other comparison stars: the
+ledger has one writer, the night process, and holds measurements alone.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import tomllib
+from pathlib import Path
+
+import msgspec
+import tomli_w
+
+from stream.errors import ConfigurationError
+from stream.messages import Selection
+
+SELECTION_FILE = "selection.toml"
+
+
+def load_selection(out: Path) -> Selection:
+    """Read the selection of the night in `out`; an absent file is an empty selection.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is not a selection.
+    """
+    path = out / SELECTION_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Selection()
+    try:
+        return msgspec.convert(tomllib.loads(text), Selection)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigurationError(f"selection {path}: {error}") from error
+
+
+def save_selection(out: Path, selection: Selection) -> None:
+    """Replace the selection of the night in `out`, atomically."""
+    handle, temporary = tempfile.mkstemp(dir=out, prefix=".selection-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(tomli_w.dumps(msgspec.to_builtins(selection)))
+    Path(temporary).replace(out / SELECTION_FILE)
