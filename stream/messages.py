@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stream.config import PHOTOMETER_LABELS
 from stream.errors import Reason
+from stream.timestamps import SkyPosition
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -65,7 +66,11 @@ class Catalog(Message, frozen=True):
     orientation_deg: tuple[float, ...]
     """Of the major axis, from +x towards +y, degrees."""
     frames: tuple[str, ...]
-    """Names of the frames that were stacked."""
+    """Names of the frames that were stacked; the first one is the reference frame."""
+    pointing: SkyPosition | None = None
+    """Where the reference frame pointed; all times of the key are referred to it."""
+    hot_pixels: tuple[int, ...] = ()
+    """Pixels that shine on their own, as ``row * columns + column``."""
 
     @property
     def n_sources(self) -> int:
@@ -103,6 +108,7 @@ class AssignFrame(Message, frozen=True):
 
     frame: FrameToMeasure
     key: str
+    """Empty where the header could not be read; so is the version then."""
     catalog_version: str
 
 
@@ -193,6 +199,14 @@ class FrameRejected(Message, frozen=True):
     """Order of commitment in the ledger, from 1; given by the ledger."""
 
 
+class FrameDescribed(Message, frozen=True):
+    """Worker to broker: the header, unreadable when the frame arrived, can be read now; this is its key."""
+
+    frame_id: int
+    key: str
+    time_mjd_utc: float
+
+
 class WorkerReady(Message, frozen=True):
     """Worker to broker: here I am, with room for so many assignments."""
 
@@ -236,7 +250,9 @@ class NightStatus(Message, frozen=True):
 
 
 ToWorker = AssignFrame | UseCatalog | BuildCatalog | StopWorker
-FromWorker = WorkerReady | WorkerHeartbeat | FrameMeasured | FrameRejected | CatalogBuilt | CatalogNotBuilt
+FrameReply = FrameMeasured | FrameRejected | FrameDescribed
+CatalogReply = CatalogBuilt | CatalogNotBuilt
+FromWorker = WorkerReady | WorkerHeartbeat | FrameReply | CatalogReply
 Published = FrameMeasured | FrameRejected | CatalogBuilt | NightStatus
 
 ENCODER = msgspec.msgpack.Encoder()
