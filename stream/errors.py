@@ -2,6 +2,7 @@
 
 OpticamLiveError
 ├── FrameRejectedError     this frame is rejected, the night goes on
+├── AnalysisError          these light curves cannot be analysed; the measurements stand
 ├── TryAgainError          nothing is wrong yet: the same call may succeed later
 │   └── FrameIncompleteError   the file is still being written
 └── NightError             the night cannot go on until somebody changes something
@@ -47,6 +48,10 @@ class FrameRejectedError(OpticamLiveError):
         super().__init__(sentence)
         self.reason = reason
         self.sentence = sentence
+
+
+class AnalysisError(OpticamLiveError):
+    """What was asked of light curves cannot be computed from them; the measurements stand and the night goes on."""
 
 
 class TryAgainError(OpticamLiveError):

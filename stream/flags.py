@@ -28,6 +28,7 @@ class Flag(IntFlag):
     NO_POINTING = 1 << 10
     POOR_BACKGROUND = 1 << 11
     TRAILED = 1 << 12
+    NO_COMPARISON = 1 << 13
 
 
 SENTENCES: Mapping[Flag, str] = MappingProxyType(
@@ -45,6 +46,7 @@ SENTENCES: Mapping[Flag, str] = MappingProxyType(
         Flag.NO_POINTING: "The pointing is unknown; the time is not corrected to the barycentre.",
         Flag.POOR_BACKGROUND: "Too few pixels of the background annulus could be used.",
         Flag.TRAILED: "The stars are trailed: the point-spread function is more than twice as long as wide.",
+        Flag.NO_COMPARISON: "No comparison star could be measured on the frame; there is no relative flux.",
     }
 )
 
