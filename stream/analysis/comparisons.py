@@ -324,11 +324,12 @@ def _sentence(fluxes: SourceFluxes, comparisons: tuple[int, ...], excluded: dict
 def _brightest(fluxes: SourceFluxes, excluded: dict[int, str]) -> ComparisonChoice:
     """Before there are frames to judge by: the brightest sources that are fit wherever they were measured."""
     flags = np.bitwise_or.reduce(fluxes.flags, axis=0) if len(fluxes.flags) else np.zeros(fluxes.n_sources, dtype=int)
-    seen = fit_for_comparison(fluxes).any(axis=0) if len(fluxes.flags) else np.ones(fluxes.n_sources, dtype=bool)
+    measured = fit_for_comparison(fluxes)
+    seen = {number for number in range(1, fluxes.n_sources + 1) if not len(measured) or measured[:, number - 1].any()}
     fit = [
         number
         for number in range(1, fluxes.n_sources + 1)
-        if number not in excluded and seen[number - 1] and not flags[number - 1] & UNFIT
+        if number not in excluded and number in seen and not flags[number - 1] & UNFIT
     ][:5]
     if not fit:
         return ComparisonChoice((), (), excluded, f"no source of {fluxes.key} can serve as a comparison star")

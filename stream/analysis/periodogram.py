@@ -134,7 +134,7 @@ def lomb_scargle(time_s: FloatArray, flux: FloatArray, flux_err: FloatArray) -> 
     result = lombscargle(
         time, values, errors, fmin=first, fmax=first + step * (n_frequencies - 1), Nf=n_frequencies, backend="finufft"
     )
-    frequency = first + step * np.arange(n_frequencies)
+    frequency = first + step * np.arange(n_frequencies, dtype=np.float64)
     explained = np.asarray(result.power, dtype=np.float64) * variance
     per_hertz = len(time) * cadence / mean**2
     peak = _refined_peak(series, frequency, explained, step)
