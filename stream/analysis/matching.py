@@ -94,12 +94,13 @@ def match_catalogs(source: Catalog, destination: Catalog) -> CatalogMatch:
     unmoved = _unmoved(task, source, destination)
     if unmoved.pairs and _by_chance(task, len(unmoved.pairs), n_tries=1) < _CHANCE and _most(task, unmoved):
         return _matched(unmoved, words, task, "as the frames lie")
-    trials = _search(task)
-    if not trials or len(trials[0].pairs) < _FEWEST_MIRRORED:
-        mirrored = _search(task._replace(source=task.source.conj()))
-        if mirrored and len(mirrored[0].pairs) >= _FEWEST_MIRRORED:
-            trials = mirrored
-    return _verdict(task, trials, words)
+    match = _verdict(task, _search(task), words, "turned")
+    if match.sure:
+        return match
+    reflected = task._replace(source=task.source.conj())
+    trials = [trial for trial in _search(reflected) if len(trial.pairs) >= _FEWEST_MIRRORED]
+    mirrored = _verdict(reflected, trials, words, "mirrored and turned")
+    return mirrored if mirrored.sure else match
 
 
 def _task(source: Catalog, destination: Catalog) -> _Task:
@@ -228,7 +229,7 @@ def _by_chance(task: _Task, n_agreeing: int, *, n_tries: float) -> float:
     return float(n_tries * poisson.sf(n_agreeing - 1, near * len(task.source)))
 
 
-def _verdict(task: _Task, trials: list[_Trial], words: str) -> CatalogMatch:
+def _verdict(task: _Task, trials: list[_Trial], words: str, how: str) -> CatalogMatch:
     if not trials or len(trials[0].pairs) < 3:
         n_stars = min(len(task.source), len(task.destination))
         return CatalogMatch({}, False, f"{words}: not matched, no arrangement of the {n_stars} stars stands out")
@@ -243,7 +244,7 @@ def _verdict(task: _Task, trials: list[_Trial], words: str) -> CatalogMatch:
     if any(not set(trial.pairs) & set(best.pairs) for trial in rivals):
         sentence = f"{words}: not matched, {len(best.pairs)} stars agree in more than one arrangement"
         return CatalogMatch({}, False, sentence)
-    return _matched(best, words, task, f"turned by {math.degrees(np.angle(best.similarity.factor)):.1f} degrees")
+    return _matched(best, words, task, f"{how} by {math.degrees(np.angle(best.similarity.factor)):.1f} degrees")
 
 
 def _matched(trial: _Trial, words: str, task: _Task, how: str) -> CatalogMatch:
