@@ -1,0 +1,223 @@
+"""Growing columns of one key, and what of them is worth drawing: pure numpy, no Bokeh, no clock.
+
+The feed alone writes here. What the page reads are copies that never change once they are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.messages import SOURCE_COLUMNS, FloatArray, FrameMeasured, IntArray, SourceFluxes
+
+Columns = Mapping[str, NDArray[Any]]
+
+_FIRST_CAPACITY = 1024
+_PER_FRAME = ("time_mjd_utc", "time_bmjd_tdb", "exposure_s", "airmass", "frame_ids")
+_PER_SOURCE = ("flux", "flux_err", "flags")
+_INTEGERS = ("frame_ids", "flags")
+
+
+class KeyColumns:
+    """Light curves of all sources of one key with one photometer, kept in order of time while frames come in any.
+
+    Parameters
+    ----------
+    key, label : str
+        Key and photometer.
+    n_sources : int
+        Sources of the catalog.
+    """
+
+    def __init__(self, key: str, label: str, *, n_sources: int) -> None:
+        self.key = key
+        self.label = label
+        self.n_sources = n_sources
+        self._n = 0
+        self._known: set[int] = set()
+        self._arrays = self._allocate(_FIRST_CAPACITY)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def load(self, fluxes: SourceFluxes) -> int:
+        """Add what a ledger holds; returns how many frames were new."""
+        return self._merge({name: getattr(fluxes, name) for name in (*_PER_FRAME, *_PER_SOURCE)})
+
+    def insert(self, frames: Sequence[FrameMeasured]) -> int:
+        """Add measured frames, in any order; returns how many were new.
+
+        Frames that are known already are passed over, so that gaps may be filled generously.
+
+        Raises
+        ------
+        ValueError
+            If a frame has another number of sources than the catalog.
+        """
+        tables = [frame.source_table() for frame in frames]
+        for frame, table in zip(frames, tables, strict=True):
+            if table.shape[1] != self.n_sources:
+                raise ValueError(
+                    f"frame {frame.path} has {table.shape[1]} sources, the catalog of {self.key} {self.n_sources}"
+                )
+        rows = {name: _row(tables, name, self.n_sources) for name in _source_rows(self.label)}
+        flags = _row(tables, "flags", self.n_sources).astype(np.int64)
+        frame_flags = np.array([frame.flags for frame in frames], dtype=np.int64)
+        return self._merge(
+            {
+                "time_mjd_utc": np.array([frame.time_mjd_utc for frame in frames]),
+                "time_bmjd_tdb": np.array([frame.time_bmjd_tdb for frame in frames]),
+                "exposure_s": np.array([frame.exposure_s for frame in frames]),
+                "airmass": np.array([frame.airmass for frame in frames]),
+                "frame_ids": np.array([frame.frame_id for frame in frames], dtype=np.int64),
+                "flux": rows[f"{self.label}_flux"],
+                "flux_err": rows[f"{self.label}_flux_err"],
+                "flags": flags | frame_flags[:, None],
+            }
+        )
+
+    def fluxes(self) -> SourceFluxes:
+        """Return views on the columns, in order of time; they hold until the next frame is added."""
+        return SourceFluxes(
+            key=self.key, label=self.label, **{name: array[: self._n] for name, array in self._arrays.items()}
+        )
+
+    def _allocate(self, capacity: int) -> dict[str, NDArray[Any]]:
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_PER_FRAME, (capacity,))
+        shapes |= dict.fromkeys(_PER_SOURCE, (capacity, self.n_sources))
+        return {
+            name: np.empty(shape, dtype=np.int64 if name in _INTEGERS else np.float64) for name, shape in shapes.items()
+        }
+
+    def _merge(self, block: Columns) -> int:
+        new = self._unknown(block["frame_ids"])
+        if len(new) == 0:
+            return 0
+        times = block["time_mjd_utc"][new]
+        # Only the rows from here on move; nearly always that is a handful.
+        start = int(np.searchsorted(self._arrays["time_mjd_utc"][: self._n], times.min(), side="right"))
+        total = self._n + len(new)
+        self._reserve(total)
+        tail_times = np.concatenate([self._arrays["time_mjd_utc"][start : self._n], times])
+        tail_ids = np.concatenate([self._arrays["frame_ids"][start : self._n], block["frame_ids"][new]])
+        order = np.lexsort((tail_ids, tail_times))
+        for name, array in self._arrays.items():
+            tail = np.concatenate([array[start : self._n], block[name][new]])
+            array[start:total] = tail[order]
+        self._n = total
+        self._known.update(block["frame_ids"][new].tolist())
+        return len(new)
+
+    def _unknown(self, frame_ids: IntArray) -> IntArray:
+        seen: set[int] = set()
+        new = []
+        for index, frame_id in enumerate(frame_ids.tolist()):
+            if frame_id not in self._known and frame_id not in seen:
+                seen.add(frame_id)
+                new.append(index)
+        return np.array(new, dtype=np.int64)
+
+    def _reserve(self, total: int) -> None:
+        capacity = len(self._arrays["frame_ids"])
+        if total <= capacity:
+            return
+        grown = self._allocate(max(total, 2 * capacity))
+        for name, array in grown.items():
+            array[: self._n] = self._arrays[name][: self._n]
+        self._arrays = grown
+
+
+def _source_rows(label: str) -> tuple[str, str]:
+    return f"{label}_flux", f"{label}_flux_err"
+
+
+def _row(tables: Sequence[FloatArray], name: str, n_sources: int) -> FloatArray:
+    index = SOURCE_COLUMNS.index(name)
+    return np.array([table[index] for table in tables], dtype=np.float64).reshape(len(tables), n_sources)
+
+
+def extreme_indices(position: FloatArray, value: FloatArray, max_points: int) -> IntArray:
+    """Which points to draw so that none of the extremes is lost: lowest and highest of each bin.
+
+    Parameters
+    ----------
+    position, value : array, shape (n,)
+        Ascending abscissa and ordinate, both finite.
+    max_points : int
+        Above so many points they are thinned. The width of a bin is a power of two, so that the bins stay where they
+        are while a night grows; the last bin, which may still fill, is kept whole.
+
+    Returns
+    -------
+    array of int, ascending
+    """
+    if len(position) <= max_points:
+        return np.arange(len(position))
+    span = float(position[-1] - position[0])
+    if span <= 0.0:
+        return np.array([np.argmin(value), np.argmax(value)])
+    # Two points a bin; the width may come out up to twice as large as asked for.
+    width = 2.0 ** np.ceil(np.log2(span / (max_points / 2.0)))
+    bins = np.floor(position / width)
+    last = int(np.searchsorted(bins, bins[-1]))
+    kept_whole = np.arange(max(last, len(position) - max_points // 4), len(position))
+    order = np.lexsort((value[:last], bins[:last]))
+    edges = np.flatnonzero(np.diff(bins[:last])) + 1
+    lowest = order[np.concatenate([[0], edges])] if last else order
+    highest = order[np.concatenate([edges, [last]]) - 1] if last else order
+    return np.unique(np.concatenate([lowest, highest, kept_whole]))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How to bring what a browser has to what it should have.
+
+    Attributes
+    ----------
+    kind : {'none', 'append', 'replace'}
+    columns : mapping of str to array
+        The rows to append, or all rows.
+    """
+
+    kind: Literal["none", "append", "replace"]
+    columns: Columns
+
+
+def change_between(sent: Columns, fresh: Columns, *, tolerance: float) -> Change:
+    """Find the cheapest change from the columns `sent` to the columns `fresh`.
+
+    Rows are recognised by ``frame_id``. Rows that left at the beginning and rows that came at the end make an append;
+    anything else makes a replacement, as does a ``flux`` that moved by more than `tolerance` times its ``flux_err``:
+    the normalisation of a relative light curve drifts by a little with each new frame.
+    """
+    old_ids, new_ids = sent["frame_id"], fresh["frame_id"]
+    if len(new_ids) == 0 or len(old_ids) == 0:
+        return Change("none" if len(new_ids) == len(old_ids) else "replace", fresh)
+    gone = np.flatnonzero(old_ids == new_ids[0])
+    n_common = len(old_ids) - int(gone[0]) if len(gone) else 0
+    if not 0 < n_common <= len(new_ids) or not np.array_equal(old_ids[-n_common:], new_ids[:n_common]):
+        return Change("replace", fresh)
+    moved = np.abs(sent["flux"][-n_common:] - fresh["flux"][:n_common])
+    if np.any(moved > tolerance * fresh["flux_err"][:n_common]):
+        return Change("replace", fresh)
+    if n_common == len(new_ids):
+        return Change("none", fresh)
+    return Change("append", {name: column[n_common:] for name, column in fresh.items()})
+
+
+def robust_range(value: FloatArray, error: FloatArray) -> tuple[float, float]:
+    """Axis limits that show nearly all points and are not blown up by a few: 1st to 99th percentile and a margin.
+
+    NaN is passed over; without a finite value the limits are 0.9 and 1.1.
+    """
+    finite = value[np.isfinite(value)]
+    if len(finite) == 0:
+        return 0.9, 1.1
+    low, high = (float(limit) for limit in np.percentile(finite, [1.0, 99.0]))
+    typical = float(np.median(error[np.isfinite(error)])) if np.isfinite(error).any() else 0.0
+    margin = max(0.35 * (high - low), 2.5 * typical, 1e-4 * abs(high), 1e-12)
+    return low - margin, high + margin

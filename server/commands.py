@@ -1,0 +1,40 @@
+"""The page on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of the page."""
+    app.command("serve")(serve_night)
+
+
+def serve_night(
+    out: Annotated[Path, typer.Argument(help="Output folder of a running or finished night.", metavar="OUT")],
+    port: Annotated[int, typer.Option(help="Port of the page; 0 takes any that is free.")] = 5006,
+    host: Annotated[str, typer.Option(help="localhost, 127.0.0.1 or ::1.")] = "localhost",
+) -> None:
+    """Serve the page of a night until Ctrl-C."""
+    from server.serving import Address, serve
+
+    _log_to(out)
+    serve(out, Address(host, port), lambda address: typer.echo(f"page: {address}"))
+
+
+def _log_to(out: Path) -> None:
+    """Log to the night's own folder; a night on a disk that cannot be written is served without a log."""
+    import logging
+
+    try:
+        (out / "log").mkdir(exist_ok=True)
+        handler: logging.Handler = logging.FileHandler(out / "log" / "serve.log", encoding="utf-8")
+    except OSError:
+        handler = logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("bokeh").setLevel(logging.WARNING)
+    logging.getLogger("tornado").setLevel(logging.WARNING)

@@ -1,0 +1,334 @@
+"""One feed a process: keeps up with the night and holds the snapshot that every session reads.
+
+What the broker publishes comes first, gaps and everything older come from the ledger. All work is done on one thread;
+sessions read `Feed.view`, which never changes once it is made, and say which window they look at.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from server import selecting
+from server.columns import KeyColumns
+from server.night_model import NightModel
+from server.night_view import CurveView, NightView
+from server.pictures import Picture, read_picture
+from server.subscription import Heard, Subscription
+from stream.config import APERTURE_LABEL
+from stream.errors import OpticamLiveError
+from stream.messages import Catalog, CatalogBuilt, FrameMeasured, FrameRejected, NightStatus, Selection
+from stream.night.ledger import LedgerReader
+from stream.selection import SELECTION_FILE, load_selection, save_selection
+
+POLL_S = 0.05
+LEDGER_INTERVAL_S = 1.0
+SELECTION_INTERVAL_S = 0.2
+PICTURE_INTERVAL_S = 1.0
+ATTENTION_S = 5.0
+_RETRY_S = 1.0
+_MOST_REJECTED_SHOWN = 200
+_LOOK_BACK = 200
+
+_log = logging.getLogger(__name__)
+
+
+class Feed:
+    """The night of `out`, kept up to date from `start` to `stop`.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the night.
+    label : str
+        Photometer whose fluxes are shown.
+
+    Raises
+    ------
+    LedgerError
+        If there is no ledger in `out` that can be read.
+    """
+
+    def __init__(self, out: Path, label: str = APERTURE_LABEL) -> None:
+        self._out = out
+        self._label = label
+        self._reader = LedgerReader(out)
+        self._subscription = Subscription(out)
+        self._folder = out
+        self._model = NightModel()
+        self._view = NightView(out.resolve().name)
+        self._pictures: dict[str, Picture] = {}
+        self._latest: dict[str, FrameMeasured] = {}
+        self._attended: dict[float, float] = {}
+        self._choosing = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._sequence = 0
+        self._set_hash = ""
+        self._status: NightStatus | None = None
+        self._rejected: tuple[tuple[str, str], ...] = ()
+        self._n_rejected = 0
+        self._selection_stamp: tuple[int, int] | None = (0, 0)
+        self._due_s = {"ledger": 0.0, "selection": 0.0}
+        self._notices: tuple[str, ...] = ()
+        self._dirty = True
+
+    @property
+    def view(self) -> NightView:
+        """The newest snapshot."""
+        return self._view
+
+    def start(self) -> None:
+        """Read the night so far, then follow it on threads of the feed's own."""
+        self._reload()
+        self._publish()
+        for name, work in (("feed", self._step), ("pictures", self._look_at_frames)):
+            thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """End the threads and close ledger and socket; safe to call twice."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout=5.0)
+        self._threads.clear()
+        self._subscription.close()
+        self._reader.close()
+
+    def curves(self, window_s: float) -> dict[str, CurveView] | None:
+        """Light curves and spectra of the last `window_s` seconds, by key; None until they are made.
+
+        The window is kept up to date for as long as somebody asks for it.
+        """
+        self._attended[window_s] = time.monotonic()
+        curves = self._view.curves.get(window_s)
+        return None if curves is None else dict(curves)
+
+    def picture(self, key: str) -> Picture | None:
+        """Return the newest picture of a key; None where no frame can be read any more."""
+        return self._pictures.get(key)
+
+    def set_target(self, key: str, number: int) -> tuple[str, ...]:
+        """Make a source the target for all keys and viewers; returns a sentence a key."""
+        return self._change(
+            lambda selection, view: selecting.with_target(selection, _catalogs(view), key=key, number=number)
+        )
+
+    def toggle_comparison(self, key: str, number: int) -> tuple[str, ...]:
+        """Add or take out a comparison star for all keys and viewers; returns a sentence a key."""
+        return self._change(
+            lambda selection, view: selecting.with_comparison_toggled(
+                selection,
+                _catalogs(view),
+                {name: shown.choice for name, shown in view.keys.items() if shown.choice is not None},
+                key=key,
+                number=number,
+            )
+        )
+
+    def choose_automatically(self) -> tuple[str, ...]:
+        """Let target and comparison stars be chosen automatically again."""
+        return self._change(lambda _selection, _view: selecting.automatic())
+
+    def _change(self, change: Callable[[Selection, NightView], selecting.Change]) -> tuple[str, ...]:
+        with self._choosing:
+            try:
+                changed = change(load_selection(self._out), self._view)
+                save_selection(self._out, changed.selection)
+            except OpticamLiveError as problem:
+                return (str(problem),)
+            except OSError as error:
+                return (f"selection in {self._out} cannot be written: {error}",)
+        self._due_s["selection"] = 0.0
+        return changed.sentences
+
+    def _run(self, step: Callable[[], None]) -> None:
+        while not self._stopping.is_set():
+            try:
+                step()
+            except OpticamLiveError as problem:
+                self._complain(str(problem))
+            except Exception:  # noqa: BLE001 a page that stops growing without a word is worse than any error
+                _log.exception("the page could not be brought up to date")
+                self._complain("the page could not be brought up to date: see log/serve.log of the night")
+
+    def _complain(self, sentence: str) -> None:
+        if self._notices != (sentence,):
+            _log.error("%s", sentence)
+        self._notices, self._dirty = (sentence,), True
+        self._publish()
+        self._stopping.wait(_RETRY_S)
+
+    def _step(self) -> None:
+        if self._subscription.is_connected:
+            self._take(self._subscription.receive(POLL_S))
+        else:
+            self._stopping.wait(POLL_S)
+        now = time.monotonic()
+        if now >= self._due_s["selection"]:
+            self._due_s["selection"] = now + SELECTION_INTERVAL_S
+            self._follow_selection()
+        if now >= self._due_s["ledger"]:
+            self._due_s["ledger"] = now + LEDGER_INTERVAL_S
+            self._subscription.look()
+            self._follow_ledger()
+        self._dirty |= self._model.refresh()
+        self._publish()
+
+    def _take(self, messages: list[Heard]) -> None:
+        fresh: list[FrameMeasured | FrameRejected] = []
+        gap = False
+        for message in messages:
+            if isinstance(message, NightStatus):
+                self._status, self._dirty = message, True
+            elif isinstance(message, CatalogBuilt):
+                self._add_key(message.catalog)
+            elif message.sequence == self._sequence + 1:
+                fresh.append(message)
+                self._sequence = message.sequence
+            elif message.sequence > self._sequence:
+                gap = True
+        self._add(fresh)
+        if gap:
+            self._fill()
+
+    def _follow_ledger(self) -> None:
+        if self._reader.recipe().hash() != self._set_hash:
+            self._reload()
+            return
+        if self._reader.last_sequence() > self._sequence:
+            self._fill()
+        if not self._subscription.is_connected:
+            status = self._reader.status()
+            if status != self._status:
+                self._status, self._dirty = status, True
+        if self._notices:
+            self._notices, self._dirty = (), True
+
+    def _fill(self) -> None:
+        """Read from the ledger what comes after the last sequence."""
+        while outcomes := self._reader.outcomes_since(self._sequence):
+            self._sequence = outcomes[-1].sequence
+            self._add(outcomes)
+
+    def _add(self, outcomes: list[FrameMeasured | FrameRejected]) -> None:
+        by_key: dict[str, list[FrameMeasured]] = {}
+        rejected = [outcome for outcome in outcomes if isinstance(outcome, FrameRejected)]
+        for outcome in outcomes:
+            if isinstance(outcome, FrameMeasured):
+                by_key.setdefault(outcome.key, []).append(outcome)
+        for key, frames in by_key.items():
+            if key not in self._model.catalogs:
+                self._read_catalogs()
+            version = self._model.catalogs[key].version if key in self._model.catalogs else ""
+            fitting = [frame for frame in frames if frame.catalog_version == version]
+            if fitting:
+                self._model.columns[key].insert(fitting)
+                self._follow_frame(max(fitting, key=lambda frame: frame.time_mjd_utc))
+                self._dirty = True
+        if rejected:
+            lines = tuple((frame.path, frame.sentence) for frame in reversed(rejected))
+            self._rejected = (lines + self._rejected)[:_MOST_REJECTED_SHOWN]
+            self._n_rejected += len(rejected)
+            self._dirty = True
+
+    def _follow_frame(self, frame: FrameMeasured) -> None:
+        latest = self._latest.get(frame.key)
+        if latest is None or frame.time_mjd_utc >= latest.time_mjd_utc:
+            self._latest[frame.key] = frame
+            self._model.positions[frame.key] = frame.source_table()[:2].T.copy()
+
+    def _follow_selection(self) -> None:
+        try:
+            stat = (self._out / SELECTION_FILE).stat()
+            stamp: tuple[int, int] | None = (stat.st_mtime_ns, stat.st_ino)
+        except FileNotFoundError:
+            stamp = None
+        if stamp != self._selection_stamp:
+            self._selection_stamp = stamp
+            self._model.change_selection(load_selection(self._out))
+
+    def _reload(self) -> None:
+        """Read the whole night: at the start, and when another set of measurements was begun."""
+        self._model = NightModel()
+        self._latest.clear()
+        self._set_hash = self._reader.recipe().hash()
+        self._folder = self._reader.folder()
+        # Before the bulk, so that nothing falls between: frames that are read twice are passed over.
+        self._sequence = self._reader.last_sequence()
+        self._read_catalogs()
+        self._status = self._reader.status()
+        self._rejected = tuple((frame.path, frame.sentence) for frame in self._reader.rejected(_MOST_REJECTED_SHOWN))
+        self._n_rejected = self._reader.counts().n_rejected
+        for outcome in self._reader.outcomes_since(max(0, self._sequence - _LOOK_BACK), limit=_LOOK_BACK):
+            if isinstance(outcome, FrameMeasured) and outcome.key in self._model.catalogs:
+                self._follow_frame(outcome)
+        self._selection_stamp = (0, 0)
+        self._follow_selection()
+        self._model.refresh()
+        self._dirty = True
+
+    def _read_catalogs(self) -> None:
+        for catalog in self._reader.catalogs().values():
+            self._add_key(catalog)
+
+    def _add_key(self, catalog: Catalog) -> None:
+        known = self._model.catalogs.get(catalog.key)
+        if known is not None and known.version == catalog.version:
+            return
+        columns = KeyColumns(catalog.key, self._label, n_sources=catalog.n_sources)
+        columns.load(self._reader.source_fluxes(catalog.key, self._label))
+        self._model.add_key(catalog, columns)
+        self._dirty = True
+
+    def _publish(self) -> None:
+        oldest = time.monotonic() - ATTENTION_S
+        windows = [window_s for window_s, asked_s in list(self._attended.items()) if asked_s >= oldest]
+        curves = {window_s: self._model.curve_views(window_s) for window_s in windows}
+        if not self._dirty and _same(curves, self._view.curves):
+            return
+        self._dirty = False
+        self._view = NightView(
+            self._view.name,
+            version=self._view.version + 1,
+            keys=self._model.key_views(),
+            curves=curves,
+            status=self._status,
+            rejected=self._rejected,
+            n_rejected=self._n_rejected,
+            notices=self._notices,
+        )
+
+    def _look_at_frames(self) -> None:
+        """Make pictures of the newest frames while somebody looks."""
+        self._stopping.wait(PICTURE_INTERVAL_S)
+        oldest = time.monotonic() - ATTENTION_S
+        if not any(asked_s >= oldest for asked_s in list(self._attended.values())):
+            return
+        for key, frame in list(self._latest.items()):
+            held = self._pictures.get(key)
+            if held is not None and held.frame_id == frame.frame_id:
+                continue
+            picture = read_picture(self._folder / frame.path, frame_id=frame.frame_id)
+            if picture is not None:
+                self._pictures[key] = picture
+
+
+def _catalogs(view: NightView) -> dict[str, Catalog]:
+    return {key: shown.catalog for key, shown in view.keys.items()}
+
+
+def _same(fresh: dict[float, dict[str, CurveView]], held: object) -> bool:
+    """Whether two sets of curves are the very same objects; comparing their columns would cost more than drawing."""
+    return (
+        isinstance(held, dict)
+        and fresh.keys() == held.keys()
+        and all(
+            curves.keys() == held[window_s].keys() and all(curves[key] is held[window_s][key] for key in curves)
+            for window_s, curves in fresh.items()
+        )
+    )

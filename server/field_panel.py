@@ -1,0 +1,247 @@
+"""The field: the newest picture of one key with its numbered sources, on which target and comparisons are clicked."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+from bokeh.core.properties import value
+from bokeh.events import Tap
+from bokeh.layouts import column
+from bokeh.models import (
+    Button,
+    Column,
+    ColumnDataSource,
+    Div,
+    LinearColorMapper,
+    RadioButtonGroup,
+    Range1d,
+    Toggle,
+)
+from bokeh.palettes import Greys256
+from bokeh.plotting import figure
+
+from server import theme
+from server.feed import Feed
+from server.night_view import KeyView, NightView
+from server.pictures import Picture
+from server.selecting import nearest_source
+
+CLICK_SETS = ("a click sets the target", "comparison stars")
+_TARGET, _COMPARISON = range(2)
+_MOST_REJECTED_LISTED = 30
+
+
+class FieldPanel:
+    """Field, choices and rejected frames of one document.
+
+    Parameters
+    ----------
+    feed : Feed
+        Where clicks go; it is shared with every other document.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._keys: tuple[str, ...] = ()
+        self._key = ""
+        self._picture: Picture | None = None
+        self._view: NightView | None = None
+        self._image = ColumnDataSource(data={"image": [], "width": [], "height": []}, name="picture")
+        self._sources = ColumnDataSource(data=_source_columns(None), name="sources")
+        self._x_range, self._y_range = Range1d(-0.5, 511.5), Range1d(-0.5, 511.5)
+        self.figure = self._make_figure()
+        style = [theme.WIDGET_STYLE]
+        self._key_buttons = RadioButtonGroup(labels=[], active=0, stylesheets=style, name="field_key")
+        self._key_buttons.on_change("active", self._key_chosen)
+        self._click_sets = RadioButtonGroup(labels=list(CLICK_SETS), active=_TARGET, stylesheets=style, name="click")
+        self._automatic = Button(label="choose automatically", stylesheets=style, name="automatic")
+        self._automatic.on_click(lambda: self._say(self._feed.choose_automatically()))
+        self._answer = _text("answer")
+        self._choices = _text("choices")
+        self._rejected_toggle = Toggle(label="", visible=False, stylesheets=style, name="rejected_toggle")
+        self._rejected_toggle.on_click(lambda _active: self._show_rejected())
+        self._rejected = _text("rejected")
+        self.root: Column = column(
+            self._key_buttons,
+            self.figure,
+            self._click_sets,
+            self._automatic,
+            self._answer,
+            self._choices,
+            self._rejected_toggle,
+            self._rejected,
+            sizing_mode="stretch_width",
+            name="field",
+            spacing=4,
+        )
+
+    def update(self, view: NightView) -> None:
+        """Bring field, choices and rejected frames to a snapshot of the night."""
+        first = self._view is None
+        changed = first or view is not self._view
+        self._view = view
+        if tuple(view.keys) != self._keys:
+            self._offer_keys(tuple(view.keys))
+        shown = view.keys.get(self._key)
+        if shown is not None:
+            self._show_picture(shown)
+            if changed:
+                self._show_sources(shown)
+        if changed:
+            _set_text(self._choices, _choices_text(view))
+            self._label_rejected(view)
+
+    def _make_figure(self) -> Any:
+        plot = figure(
+            sizing_mode="scale_width",
+            aspect_ratio=1.0,
+            x_range=self._x_range,
+            y_range=self._y_range,
+            tools="",
+            toolbar_location=None,
+            name="field_figure",
+            min_border=0,
+        )
+        plot.axis.visible = False
+        plot.grid.visible = False
+        plot.image(
+            "image",
+            x=-0.5,
+            y=-0.5,
+            dw="width",
+            dh="height",
+            source=self._image,
+            color_mapper=LinearColorMapper(palette=Greys256, low=0, high=255),
+        )
+        plot.scatter(
+            "x", "y", source=self._sources, size=17, fill_color=None, line_color="colour", line_width="line_width"
+        )
+        plot.text(
+            "x",
+            "y",
+            text="number",
+            x_offset=9,
+            y_offset=-7,
+            source=self._sources,
+            text_color="colour",
+            text_font=value(theme.FONT),
+            text_font_size="12px",
+            text_font_style="bold",
+            text_outline_color=theme.BACKGROUND,
+        )
+        plot.on_event(Tap, self._clicked)
+        return plot
+
+    def _clicked(self, event: Tap) -> None:
+        shown = None if self._view is None else self._view.keys.get(self._key)
+        if shown is None:
+            return
+        x, y = float(event.x), float(event.y)
+        number = nearest_source(shown.positions, x=x, y=y, frame_shape=shown.catalog.frame_shape)
+        if number is None:
+            self._say((f"there is no source of {self._key} near x {x:.0f}, y {y:.0f}",))
+            return
+        modifiers = event.modifiers or {}
+        shift = bool(modifiers.get("shift") if isinstance(modifiers, dict) else modifiers.shift)
+        if shift or self._click_sets.active == _COMPARISON:
+            self._say(self._feed.toggle_comparison(self._key, number))
+        else:
+            self._say(self._feed.set_target(self._key, number))
+
+    def _say(self, sentences: tuple[str, ...]) -> None:
+        _set_text(self._answer, "".join(f"<div class='why'>{escape(sentence)}</div>" for sentence in sentences))
+
+    def _offer_keys(self, keys: tuple[str, ...]) -> None:
+        self._keys = keys
+        self._key = self._key if self._key in keys else next(iter(keys), "")
+        self._key_buttons.labels = list(keys)
+        self._key_buttons.active = keys.index(self._key) if self._key else None
+        self._key_buttons.visible = len(keys) > 1
+
+    def _key_chosen(self, _attribute: str, _old: object, active: int | None) -> None:
+        if active is None or active >= len(self._keys) or self._keys[active] == self._key:
+            return
+        self._key, self._picture = self._keys[active], None
+        self._image.data = {"image": [], "width": [], "height": []}
+        if self._view is not None:
+            self._show_sources(self._view.keys[self._key])
+            self._show_picture(self._view.keys[self._key])
+
+    def _show_picture(self, shown: KeyView) -> None:
+        rows, columns = shown.catalog.frame_shape
+        if (self._x_range.end, self._y_range.end) != (columns - 0.5, rows - 0.5):
+            self._x_range.end, self._y_range.end = columns - 0.5, rows - 0.5
+            self.figure.aspect_ratio = columns / rows
+        picture = self._feed.picture(shown.key)
+        if picture is not None and picture is not self._picture:
+            self._picture = picture
+            rows, columns = picture.shape
+            self._image.data = {"image": [picture.pixels], "width": [columns], "height": [rows]}
+
+    def _show_sources(self, shown: KeyView) -> None:
+        fresh = _source_columns(shown)
+        if any(not np.array_equal(fresh[name], self._sources.data[name]) for name in fresh):
+            self._sources.data = fresh
+
+    def _label_rejected(self, view: NightView) -> None:
+        label = f"{view.n_rejected:,} rejected: which and why"
+        if view.n_rejected and self._rejected_toggle.label != label:
+            self._rejected_toggle.update(label=label, visible=True)
+            self._show_rejected()
+
+    def _show_rejected(self) -> None:
+        if self._view is None or not self._rejected_toggle.active:
+            _set_text(self._rejected, "")
+            return
+        lines = [f"<li>{escape(sentence)}</li>" for _path, sentence in self._view.rejected[:_MOST_REJECTED_LISTED]]
+        more = self._view.n_rejected - len(lines)
+        rest = f"<div class='why'>and {more:,} before these</div>" if more > 0 else ""
+        _set_text(self._rejected, f"<ul>{''.join(lines)}</ul>{rest}")
+
+
+def _source_columns(shown: KeyView | None) -> dict[str, Any]:
+    """Columns of the rings: target and comparison stars stand out, sources off the frame are left out."""
+    if shown is None:
+        return {"x": np.empty(0), "y": np.empty(0), "number": [], "colour": [], "line_width": []}
+    target = shown.choice.target if shown.choice else 0
+    comparisons = set(shown.choice.comparisons) if shown.choice else set()
+    inside = np.flatnonzero(np.isfinite(shown.positions).all(axis=1))
+    numbers = [int(index) + 1 for index in inside]
+    roles = [2 if number == target else 1 if number in comparisons else 0 for number in numbers]
+    return {
+        "x": shown.positions[inside, 0],
+        "y": shown.positions[inside, 1],
+        "number": [_label(number, role) for number, role in zip(numbers, roles, strict=True)],
+        "colour": [(theme.SOURCE, theme.COMPARISON, theme.ACCENT)[role] for role in roles],
+        "line_width": [(1.0, 1.6, 2.4)[role] for role in roles],
+    }
+
+
+def _label(number: int, role: int) -> str:
+    # Colour is not the only carrier of meaning.
+    return f"{number}{('', 'c', 'T')[role]}"
+
+
+def _choices_text(view: NightView) -> str:
+    blocks = []
+    for key, shown in view.keys.items():
+        if shown.choice is None:
+            continue
+        stars = ", ".join(str(number) for number in shown.choice.comparisons)
+        why = " ".join(escape(sentence) + "." for sentence in shown.choice.sentences if sentence)
+        blocks.append(
+            f"<div><span class='key'>{escape(key)}</span> <span class='target'>target {shown.choice.target}</span>"
+            f" · <span class='comparison'>comparisons {stars}</span><br><span class='why'>{why}</span></div>"
+        )
+    return f"<div class='keys'>{''.join(blocks)}</div>"
+
+
+def _text(name: str) -> Div:
+    return Div(text="", visible=False, stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width", name=name)
+
+
+def _set_text(div: Div, text: str) -> None:
+    if div.text != text:
+        div.update(text=text, visible=bool(text))

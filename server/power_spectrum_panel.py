@@ -1,0 +1,166 @@
+"""The power spectra: one a key beside its light curve, on one axis of frequency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from bokeh.core.properties import value
+from bokeh.layouts import column
+from bokeh.models import Column, ColumnDataSource, CrosshairTool, Div, HoverTool, Range1d, Span
+from bokeh.plotting import figure
+
+from server import theme
+from server.light_curve_panel import whole_number_formatter
+from server.night_view import CurveView, NightView, SpectrumView
+
+_MIN_STRIP_PX = 130
+_LOWEST_PERCENTILE = 5.0
+_HEADROOM = 6.0
+
+
+class _Spectrum:
+    """The power spectrum of one key in one document."""
+
+    def __init__(self, key: str, *, colour: str, frequency_range: Range1d, cursor: Span) -> None:
+        self.key = key
+        self._drawn: SpectrumView | None = None
+        nothing: dict[str, list[float]] = {"frequency": [], "power": []}
+        self._fine = ColumnDataSource(data=dict(nothing), name=f"spectrum_{key}")
+        self._smooth = ColumnDataSource(data=dict(nothing))
+        self._peak = ColumnDataSource(
+            data={"frequency": [], "power": [], "text": [], "align": [], "offset": []}, name=f"peak_{key}"
+        )
+        self._power_range = Range1d(1e-6, 1.0)
+        self._noise = Span(location=1e-9, dimension="width", line_color=theme.FAINT, line_dash="dotted")
+        self.figure = figure(
+            sizing_mode="stretch_both",
+            min_height=_MIN_STRIP_PX,
+            stylesheets=[theme.STRIP_STYLE],
+            x_range=frequency_range,
+            y_range=self._power_range,
+            x_axis_type="log",
+            y_axis_type="log",
+            tools="xpan,xwheel_zoom,box_zoom,reset",
+            active_drag="box_zoom",
+            active_scroll=None,
+            toolbar_location="above",
+            title=key,
+            name=f"power_{key}",
+        )
+        self._decorate(cursor)
+        self._draw(colour)
+
+    def _decorate(self, cursor: Span) -> None:
+        plot = self.figure
+        plot.toolbar.logo = None
+        plot.toolbar.autohide = True
+        plot.min_border_right = 8
+        plot.xaxis.formatter = whole_number_formatter()
+        plot.yaxis.axis_label = "rms²/Hz"
+        plot.yaxis.ticker.desired_num_ticks = 4
+        plot.add_layout(self._noise)
+        plot.add_tools(CrosshairTool(overlay=cursor))
+
+    def _draw(self, colour: str) -> None:
+        plot = self.figure
+        line = plot.line("frequency", "power", source=self._fine, color=colour, alpha=0.55, line_width=1)
+        plot.step("frequency", "power", source=self._smooth, color=theme.TEXT, line_width=1.4, mode="center")
+        plot.scatter("frequency", "power", source=self._peak, size=7, color=theme.ACCENT)
+        plot.text(
+            "frequency",
+            "power",
+            text="text",
+            text_align="align",
+            x_offset="offset",
+            y_offset=-4,
+            source=self._peak,
+            text_color=theme.ACCENT,
+            text_font=value(theme.FONT),
+            text_font_size="12px",
+            text_font_style="bold",
+        )
+        tooltips = [("frequency", "@frequency{0.00000} Hz"), ("power", "@power{0.00e+0} rms²/Hz")]
+        plot.add_tools(HoverTool(renderers=[line], tooltips=tooltips, mode="mouse"))
+
+    def show_axis(self, label: str) -> None:
+        """Label the axis of frequency; an empty label leaves room for the spectrum."""
+        if self.figure.xaxis[0].axis_label != label:
+            self.figure.xaxis.axis_label = label
+
+    def update(self, spectrum: SpectrumView) -> None:
+        """Draw a spectrum; the one that is drawn already costs nothing."""
+        if spectrum is self._drawn:
+            return
+        self._drawn = spectrum
+        self._fine.data = dict(spectrum.columns)
+        self._smooth.data = dict(spectrum.smooth)
+        self._peak.data = self._peak_columns(spectrum)
+        title = spectrum.sentence or f"{self.key} · peak {spectrum.peak_text}"
+        if self.figure.title.text != title:
+            self.figure.title.text = title
+        if len(spectrum.columns["power"]):
+            low = float(np.percentile(spectrum.columns["power"], _LOWEST_PERCENTILE))
+            high = max(spectrum.peak_power, float(np.max(spectrum.columns["power"]))) * _HEADROOM
+            self._noise.location = spectrum.noise_level
+            _set_log_range(self._power_range, (low, high))
+
+    def _peak_columns(self, spectrum: SpectrumView) -> dict[str, list[object]]:
+        if not math.isfinite(spectrum.peak_frequency_hz):
+            return {"frequency": [], "power": [], "text": [], "align": [], "offset": []}
+        frequency = spectrum.columns["frequency"]
+        middle = math.sqrt(float(frequency[0]) * float(frequency[-1]))
+        on_the_right = spectrum.peak_frequency_hz > middle
+        return {
+            "frequency": [spectrum.peak_frequency_hz],
+            "power": [spectrum.peak_power],
+            "text": [spectrum.peak_text.split(" · ")[0]],
+            "align": ["right" if on_the_right else "left"],
+            "offset": [-8 if on_the_right else 8],
+        }
+
+
+def _set_log_range(limits: Range1d, wanted: tuple[float, float]) -> None:
+    """Move the limits of a logarithmic axis, unless they are right to about a fifth."""
+    if abs(math.log10(limits.start / wanted[0])) > 0.15 or abs(math.log10(limits.end / wanted[1])) > 0.15:
+        limits.update(start=wanted[0], end=wanted[1], reset_start=wanted[0], reset_end=wanted[1])
+
+
+class PowerSpectrumPanel:
+    """All power spectra of one document; strips are added as keys appear."""
+
+    def __init__(self) -> None:
+        self._frequency_range = Range1d(1e-3, 1.0)
+        self._cursor = Span(dimension="height", line_color=theme.FAINT, line_alpha=0.6)
+        self._strips: dict[str, _Spectrum] = {}
+        self._waiting = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width")
+        self.root: Column = column(self._waiting, sizing_mode="stretch_both", name="spectra", spacing=2)
+
+    def update(self, view: NightView, curves: Mapping[str, CurveView] | None) -> None:
+        """Bring the spectra to a snapshot of the night."""
+        if view.keys.keys() != self._strips.keys():
+            self._lay_out(view)
+        spectra = {key: curves[key].spectrum for key in self._strips if curves is not None and key in curves}
+        for key, spectrum in spectra.items():
+            self._strips[key].update(spectrum)
+        limits = [spectrum.columns["frequency"][[0, -1]] for spectrum in spectra.values() if _has_points(spectrum)]
+        if limits:
+            low, high = min(float(ends[0]) for ends in limits), max(float(ends[1]) for ends in limits)
+            _set_log_range(self._frequency_range, (low / 1.1, high * 1.1))
+
+    def _lay_out(self, view: NightView) -> None:
+        for index, key in enumerate(view.keys):
+            if key not in self._strips:
+                self._strips[key] = _Spectrum(
+                    key, colour=theme.key_colour(index), frequency_range=self._frequency_range, cursor=self._cursor
+                )
+        self._strips = {key: self._strips[key] for key in view.keys}
+        for number, strip in enumerate(self._strips.values(), start=1):
+            strip.show_axis("frequency / Hz" if number == len(self._strips) else "")
+        self._waiting.visible = not self._strips
+        self.root.children = [self._waiting, *(strip.figure for strip in self._strips.values())]
+
+
+def _has_points(spectrum: SpectrumView) -> bool:
+    return len(spectrum.columns["frequency"]) > 0

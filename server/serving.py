@@ -1,0 +1,134 @@
+"""The page's server: an address, the feed, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bokeh.application import Application
+from bokeh.application.handlers.function import FunctionHandler
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from bokeh.settings import settings
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.netutil import bind_sockets
+
+from server.feed import Feed
+from server.page import make_document
+from stream.errors import ConfigurationError, LedgerError
+from stream.night.ledger import LEDGER_FILE
+
+LOOPBACK_HOSTS = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
+_LEDGER_WAIT_S = 10.0
+_LOOK_INTERVAL_S = 0.2
+_UNUSED_SESSION_MS = 15_000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the page is served; port 0 takes any that is free."""
+
+    host: str = "localhost"
+    port: int = 5006
+
+
+def serve(out: Path, address: Address, announce: Callable[[str], None]) -> None:
+    """Serve the page of the night in `out` until SIGINT or SIGTERM; `announce` is called once with its address.
+
+    Raises
+    ------
+    ConfigurationError
+        If the host is not a loopback one, or the port is in use or out of range.
+    LedgerError
+        If there is no ledger in `out`, nor after ten seconds where a night is just starting.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    _check(address)
+    if not wait_for_ledger(out, stopping):
+        return
+    asyncio.run(_serve(out, address, announce))
+
+
+async def _serve(out: Path, address: Address, announce: Callable[[str], None]) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    feed = Feed(out)
+    try:
+        server, port = make_server(feed, address)
+        feed.start()
+        server.start()
+        announce(f"http://{address.host}:{port}/".replace("//::1:", "//[::1]:"))
+        await stopped.wait()
+        server.stop(wait=False)
+    finally:
+        feed.stop()
+
+
+def make_server(feed: Feed, address: Address) -> tuple[BaseServer, int]:
+    """Bind the address and make the server of the page on the running event loop; return it with its port.
+
+    Raises
+    ------
+    ConfigurationError
+        If the port cannot be bound.
+    """
+    # Scripts come from this server, never from elsewhere, whatever the environment says.
+    settings.resources.set_value("server")
+    try:
+        sockets = bind_sockets(address.port, LOOPBACK_HOSTS[address.host])
+    except OSError as error:
+        raise ConfigurationError(f"port {address.port} on {address.host} cannot be used: {error.strerror}") from error
+    port = sockets[0].getsockname()[1]
+    application = BokehTornado(
+        {"/": Application(FunctionHandler(partial(make_document, feed=feed)))},
+        # Named one by one: a page elsewhere must not reach this server through a visitor's browser.
+        extra_websocket_origins=[f"{name}:{port}" for name in ("localhost", "127.0.0.1", "[::1]")],
+        unused_session_lifetime_milliseconds=_UNUSED_SESSION_MS,
+        check_unused_sessions_milliseconds=_UNUSED_SESSION_MS // 3,
+    )
+    http_server = HTTPServer(application)
+    http_server.add_sockets(sockets)
+    return BaseServer(IOLoop.current(), application, http_server), port
+
+
+def wait_for_ledger(out: Path, stopping: threading.Event, timeout_s: float = _LEDGER_WAIT_S) -> bool:
+    """Wait until there is a ledger in `out`; a night that is just starting has none yet. False when told to stop.
+
+    Raises
+    ------
+    LedgerError
+        If `out` is no folder, or has no ledger after `timeout_s` seconds.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not (out / LEDGER_FILE).is_file():
+        if not out.is_dir():
+            raise LedgerError(f"{out} holds no night: there is no such folder")
+        if time.monotonic() >= deadline:
+            raise LedgerError(f"{out} holds no night: there is no {LEDGER_FILE} in it")
+        if stopping.wait(_LOOK_INTERVAL_S):
+            return False
+    return True
+
+
+def _check(address: Address) -> None:
+    if address.host not in LOOPBACK_HOSTS:
+        raise ConfigurationError(
+            f"host {address.host} must be one of {', '.join(LOOPBACK_HOSTS)}: the page has no password, "
+            "so that it is reached from elsewhere through ssh -L alone"
+        )
+    if not 0 <= address.port <= 65535:
+        raise ConfigurationError(f"port {address.port} must be from 0 to 65535")
