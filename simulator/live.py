@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from simulator.night import FrameFactory
 from simulator.truth import TruthWriter
@@ -91,3 +94,19 @@ class LiveNight:
         self._truth.flush()
         ended = time.monotonic()
         self._next_flush_s = ended + max(_TRUTH_EVERY_S, (ended - started) / _TRUTH_SHARE)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, instead of ending the process at once; within the main thread."""
+    stop = threading.Event()
+
+    def request(_signal_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    former = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

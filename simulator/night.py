@@ -79,8 +79,7 @@ def simulate_night(
     NightError
         If a helping process failed.
     """
-    _prepare_folder(folder, settings, overwrite)
-    truth = TruthWriter(folder, settings)
+    truth = start_night(folder, settings, overwrite=overwrite)
     factory = FrameFactory(settings)
     n_frames = settings.n_images if n_frames is None else n_frames
     with progress_bar("Generating observations", n_frames * len(settings.filters)) as advance:
@@ -92,6 +91,12 @@ def simulate_night(
             truth.add(factory.states(index))
         truth.flush()
     return truth
+
+
+def start_night(folder: Path, settings: NightSettings, *, overwrite: bool = False) -> TruthWriter:
+    """Make the folder of a night ready for its frames; see `simulate_night` for the errors."""
+    _prepare_folder(folder, settings, overwrite)
+    return TruthWriter(folder, settings)
 
 
 def generate_observations(

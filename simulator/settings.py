@@ -1,4 +1,4 @@
-"""What night is simulated: the settings and the names of the scenarios.
+"""What night is simulated: the settings.
 
 Lengths "at 4x4" are pixels of a 512 x 512 frame and scale with the binning, so that one set of settings is the same sky
 at every binning.
@@ -7,38 +7,17 @@ at every binning.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Literal
 
 import msgspec
 
+from simulator.scenarios import SCENARIOS
 from stream.errors import ConfigurationError
 from stream.instruments import OPTICAM_MX
 
 UNBINNED_PX = 2048
 REFERENCE_BINNING = 4
 LONGEST_DEFAULT_EXPOSURE_S = 0.5
-
-SCENARIOS: Mapping[str, str] = MappingProxyType(
-    {
-        "drift": "the field drifts steadily across the frame",
-        "dither": "the pointing is offset by some per cent of the field every ten frames",
-        "rotation": "the field rotates steadily about the centre of the frame",
-        "flip": "meridian flip: the second half of the night is turned by 180 degrees",
-        "seeing": "the width of the stars changes smoothly during the night",
-        "clouds": "two clouds pass",
-        "trailed": "every fifth frame or so is trailed",
-        "hot_pixels": "pixels that are hot in every frame of a camera",
-        "cosmic_rays": "tracks of cosmic rays",
-        "saturation": "the brightest star is ten times brighter and saturates",
-        "leaving": "a star near the edge drifts out of the frame",
-        "gaps": "two pauses without frames",
-        "transit": "a planet passes in front of the variable source",
-        "flare": "the variable source flares",
-        "cameras": "scale, rotation and centre differ from camera to camera, as those of the instrument do",
-    }
-)
 
 
 class ScenarioScales(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
