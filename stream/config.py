@@ -24,6 +24,8 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 
 APERTURE_LABEL = "forced_aperture_annulus"
 OPTIMAL_LABEL = "forced_optimal_annulus"
+DEFAULT_LABEL = OPTIMAL_LABEL
+"""The photometer that light curves are shown from unless another one is asked for."""
 PHOTOMETER_LABELS = (APERTURE_LABEL, OPTIMAL_LABEL)
 
 
@@ -64,7 +66,7 @@ class AlignmentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 class PhotometrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Apertures in units of the full width at half maximum (FWHM) of the frame's point-spread function."""
 
-    aperture_radius_fwhm: Positive = 1.0
+    aperture_radius_fwhm: Positive = 1.5
     aperture_min_px: Positive = 1.5
     aperture_max_px: Positive = 40.0
     annulus_inner_fwhm: Positive = 3.0

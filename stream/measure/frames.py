@@ -24,6 +24,7 @@ _MAX_HEADER_BYTES = BLOCK_BYTES * 1000
 _FIRST_READ_BYTES = BLOCK_BYTES * 4
 _SMALLEST_SIDE_PX, _LARGEST_SIDE_PX = 16, 32768
 _DTYPE_OF_BITPIX = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+_COMMENTARY = ("COMMENT", "HISTORY", "")
 _END_CARD = b"END" + b" " * 77
 
 
@@ -196,8 +197,8 @@ def parse_header(content: bytes, name: str) -> tuple[Header, int]:
     text = content[:end].decode("latin-1")
     header: dict[str, HeaderValue] = {}
     for position in range(0, end, _CARD_BYTES):
-        if text[position + 8 : position + 10] == "= ":
-            keyword = text[position : position + 8].rstrip()
+        keyword = text[position : position + 8].rstrip()
+        if text[position + 8 : position + 10] == "= " and keyword not in _COMMENTARY:
             header.setdefault(keyword, _card_value(text[position + 10 : position + _CARD_BYTES]))
     n_blocks = -(-(end + _CARD_BYTES) // BLOCK_BYTES)
     return header, n_blocks * BLOCK_BYTES
@@ -295,7 +296,7 @@ def _gunzip_start(path: Path, name: str) -> bytes:
         compressed = file.read(_MAX_HEADER_BYTES)
     try:
         return bytes(isal_zlib.decompressobj(wbits=31).decompress(compressed, _MAX_HEADER_BYTES))
-    except (isal_zlib.error, zlib.error) as error:
+    except zlib.error as error:
         raise FrameRejectedError(Reason.UNREADABLE, f"{name} is not a gzip file: {error}") from error
 
 
@@ -306,7 +307,7 @@ def _gunzip(compressed: bytes, name: str) -> bytes:
     unpacker = isal_zlib.decompressobj(wbits=31)
     try:
         content = bytes(unpacker.decompress(compressed, limit))
-    except (isal_zlib.error, zlib.error) as error:
+    except zlib.error as error:
         raise FrameRejectedError(Reason.UNREADABLE, f"{name} cannot be unpacked: {error}") from error
     if not unpacker.eof and len(content) < limit:
         raise FrameRejectedError(Reason.TRUNCATED, f"{name} is truncated: its gzip stream does not end")

@@ -1,0 +1,66 @@
+"""Catalogs on paper: ECSV tables with units, read back as they were written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from stream.errors import ConfigurationError
+from stream.messages import Catalog
+
+_COLUMNS = {
+    "x": "pix",
+    "y": "pix",
+    "flux_e": "electron",
+    "semi_major_sigma_px": "pix",
+    "semi_minor_sigma_px": "pix",
+    "orientation_deg": "deg",
+}
+
+
+def with_version(catalog: Catalog) -> Catalog:
+    """Return the catalog with the version that its content has."""
+    bare = msgspec.structs.replace(catalog, version="")
+    digest = hashlib.sha256(msgspec.msgpack.encode(bare)).hexdigest()[:16]
+    return msgspec.structs.replace(catalog, version=digest)
+
+
+def save_catalog(catalog: Catalog, path: Path) -> None:
+    """Write a catalog as an ECSV table, atomically."""
+    from astropy.table import Table
+
+    rest = msgspec.to_builtins(catalog)
+    columns = {name: rest.pop(name) for name in _COLUMNS}
+    rest.pop("type", None)
+    table = Table({"number": np.arange(1, catalog.n_sources + 1)})
+    for name, unit in _COLUMNS.items():
+        table[name] = np.asarray(columns[name], dtype=np.float64)
+        table[name].unit = unit
+    table.meta.update(rest)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".catalog-", suffix=".ecsv")
+    os.close(handle)
+    table.write(temporary, format="ascii.ecsv", overwrite=True)
+    Path(temporary).replace(path)
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read a catalog that `save_catalog` wrote.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file cannot be read or is not a catalog.
+    """
+    from astropy.table import Table
+
+    try:
+        table = Table.read(path, format="ascii.ecsv")
+        content = {**table.meta, **{name: [float(value) for value in table[name]] for name in _COLUMNS}}
+        return msgspec.convert(content | {"type": "Catalog"}, Catalog)
+    except (OSError, ValueError, KeyError, msgspec.ValidationError) as error:
+        raise ConfigurationError(f"catalog {path} cannot be read: {error}") from error

@@ -1,0 +1,251 @@
+"""Windowed centroids and shapes of stars on stamps, for all stars at once.
+
+The centroid is the fixed point of a Gaussian-weighted mean (Bertin & Arnouts 1996; SExtractor's XWIN_IMAGE), iterated
+on a stamp that is centred on the star itself, until it no longer moves. It therefore depends on the pixels alone, not
+on where the search began. Second moments in the same window give the shape of the point-spread function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.measure.frames import Frame
+from stream.messages import FloatArray
+
+_WINDOW_HALF_SIGMA = 4.0
+_SEARCH_SIGMA = 3.5
+_MAX_STEPS = 15
+_MAX_RECENTRINGS = 4
+_CONVERGED_PX = 1e-6
+_RECENTRE_PX = 1.5
+_SMALLEST_RESPONSE = 0.1
+_MIN_SIGNAL_TO_NOISE = 5.0
+_MIN_SHARPNESS, _MAX_SHARPNESS = 0.16, 0.98
+_LONGEST_TRAIL = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class StarCentres:
+    """Centroids of stars; arrays of shape (n_stars,) unless said otherwise.
+
+    Attributes
+    ----------
+    xy : array, shape (n_stars, 2)
+        Pixels, 0-based.
+    flux : array
+        Flux within the window, electrons: proportional to the star's flux at constant seeing.
+    signal_to_noise : array
+        Of that flux.
+    moments : array, shape (n_stars, 3)
+        xx, xy and yy within the window, pixels squared.
+    saturated : array of bool
+        The highest pixel near the centre is at the saturation level: neither place nor shape can be trusted.
+    good : array of bool
+        False for what is saturated, too faint, did not converge, left the search radius, or is too sharp (a hot
+        pixel, a cosmic ray) or too wide to be a star.
+    """
+
+    xy: FloatArray
+    flux: FloatArray
+    signal_to_noise: FloatArray
+    moments: FloatArray
+    saturated: NDArray[np.bool_]
+    good: NDArray[np.bool_]
+
+
+def window_half_side(window_sigma_px: float) -> int:
+    """Half side of the stamps that `centre_stars` needs, pixels."""
+    return max(4, int(np.ceil(_WINDOW_HALF_SIGMA * window_sigma_px)) + 1)
+
+
+def centre_stars(
+    frame: Frame,
+    guesses: FloatArray,
+    window_sigma_px: float,
+    bad_pixels: NDArray[np.bool_] | None = None,
+) -> StarCentres:
+    """Centre stars near guessed positions.
+
+    A star further than 3.5 window widths from its guess is not looked for.
+
+    Parameters
+    ----------
+    guesses : array, shape (n_stars, 2)
+        x and y, pixels, 0-based.
+    window_sigma_px : float
+        Width of the Gaussian window; best is that of the stars.
+    bad_pixels : array of bool, shape of the frame, optional
+        Pixels that are replaced by the mean of their usable neighbours.
+    """
+    n = len(guesses)
+    half = window_half_side(window_sigma_px)
+    xy = guesses.astype(np.float64, copy=True)
+    sums, noise = np.zeros((6, n)), np.full(n, np.inf)
+    converged, saturated = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    active = np.flatnonzero(_on_frame(xy, frame.shape, margin=1.0))
+    for _ in range(_MAX_RECENTRINGS):
+        if not active.size:
+            break
+        middles = np.rint(xy[active]).astype(np.intp)
+        stamps = sky_subtracted_stamps(frame, middles, half, bad_pixels)
+        offsets, inner_sums, done = _iterate(stamps.electrons, xy[active] - middles, window_sigma_px)
+        xy[active], sums[:, active], noise[active] = middles + offsets, inner_sums, stamps.sigma
+        moved = np.abs(offsets).max(axis=1) > 0.5
+        converged[active] = done & ~moved
+        saturated[active] = stamps.peak >= frame.facts.saturation_adu * frame.facts.gain_e_per_adu
+        near = np.hypot(*(xy[active] - guesses[active]).T) <= _SEARCH_SIGMA * window_sigma_px
+        active = active[moved & near & _on_frame(xy[active], frame.shape, margin=1.0)]
+    usable = converged & ~saturated
+    found = _judge(xy, guesses, sums, noise=noise, usable=usable, window_sigma_px=window_sigma_px)
+    return replace(found, saturated=saturated)
+
+
+@dataclass(frozen=True, slots=True)
+class SkyStamps:
+    """Stamps less the sky along their border, electrons.
+
+    `sigma` is the standard deviation of one sky pixel, `peak` the highest pixel of the inner half with the sky.
+    """
+
+    electrons: FloatArray
+    sigma: FloatArray
+    peak: FloatArray
+
+
+def sky_subtracted_stamps(
+    frame: Frame, middles: NDArray[np.intp], half: int, bad_pixels: NDArray[np.bool_] | None
+) -> SkyStamps:
+    """Cut stamps around `middles`, subtract the median of their outermost two pixels, mend what is missing."""
+    corners = middles - half
+    stamps = frame.stamps(corners, 2 * half + 1)
+    if bad_pixels is not None:
+        rows = np.clip(corners[:, 1:] + np.arange(2 * half + 1), 0, frame.shape[0] - 1)
+        columns = np.clip(corners[:, :1] + np.arange(2 * half + 1), 0, frame.shape[1] - 1)
+        stamps[bad_pixels[rows[:, :, None], columns[:, None, :]]] = np.nan
+    holed = np.flatnonzero(np.isnan(stamps).any(axis=(1, 2)))
+    if holed.size:
+        stamps[holed] = _mended(stamps[holed])
+    inner = slice(half // 2, 2 * half + 1 - half // 2)
+    peak = stamps[:, inner, inner].max(axis=(1, 2))
+    border = stamps.reshape(len(stamps), -1)[:, _border_pixels(2 * half + 1)]
+    sky = np.median(border, axis=1, keepdims=True)
+    sigma = 1.4826 * np.median(np.abs(border - sky), axis=1)
+    stamps -= sky[:, :, None]
+    return SkyStamps(stamps, np.maximum(sigma, 1e-3), peak)
+
+
+@cache
+def _border_pixels(side_px: int) -> NDArray[np.intp]:
+    offsets = np.abs(np.arange(side_px) - side_px // 2)
+    return np.flatnonzero(np.maximum(offsets[:, None], offsets[None, :]) >= side_px // 2 - 1)
+
+
+def _mended(stamps: FloatArray) -> FloatArray:
+    """Replace NaN by the mean of the finite pixels among the eight neighbours, else by the stamp's median."""
+    known = np.isfinite(stamps)
+    padded = np.pad(np.where(known, stamps, 0.0), ((0, 0), (1, 1), (1, 1)))
+    weights = np.pad(known.astype(np.float64), ((0, 0), (1, 1), (1, 1)))
+    side = stamps.shape[1]
+    total, count = np.zeros_like(stamps), np.zeros_like(stamps)
+    for dy in range(3):
+        for dx in range(3):
+            total += padded[:, dy : dy + side, dx : dx + side]
+            count += weights[:, dy : dy + side, dx : dx + side]
+    typical = np.array(
+        [np.median(stamp[good]) if good.any() else 0.0 for stamp, good in zip(stamps, known, strict=True)]
+    )
+    return np.where(known, stamps, np.where(count > 0.0, total / np.maximum(count, 1.0), typical[:, None, None]))
+
+
+def _iterate(
+    electrons: FloatArray, offsets: FloatArray, window_sigma_px: float
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Move the window until it rests; `offsets` are measured from the middle pixel of the stamps."""
+    half = electrons.shape[1] // 2
+    pixels = np.arange(-half, half + 1, dtype=np.float64)
+    centres = offsets.copy()
+    done = np.zeros(len(electrons), dtype=bool)
+    sums = np.zeros((6, len(electrons)))
+    moving = np.arange(len(electrons))
+    for _ in range(_MAX_STEPS):
+        now = _window_sums(electrons[moving], pixels, centres[moving], window_sigma_px)
+        steps = _newton_steps(now, window_sigma_px)
+        centres[moving] = np.clip(centres[moving] + steps, -half, half)
+        sums[:, moving] = now
+        rests = (np.abs(steps).max(axis=1) < _CONVERGED_PX) & (now[0] > 0.0)
+        done[moving] = rests
+        # One that left its middle pixel far behind is cut anew; one that sees no light has nothing to follow.
+        moving = moving[~rests & (now[0] > 0.0) & (np.abs(centres[moving]).max(axis=1) < _RECENTRE_PX)]
+        if not moving.size:
+            break
+    return centres, sums, done
+
+
+def _newton_steps(sums: FloatArray, window_sigma_px: float) -> FloatArray:
+    """Steps to the fixed point, exact for a Gaussian of any shape.
+
+    The weighted mean of a Gaussian of moments M (within a window of variance w) lies at (1 - M / w) times its distance
+    from the window. Where the moments are not those of a star, the step is the one for stars as wide as the window.
+    """
+    total = np.where(sums[0] > 0.0, sums[0], np.inf)
+    mean_x, mean_y, xx, xy, yy = sums[1:] / total
+    window = window_sigma_px**2
+    a, b, d = 1.0 - xx / window, -xy / window, 1.0 - yy / window
+    determinant = a * d - b * b
+    solvable = (a > _SMALLEST_RESPONSE) & (d > _SMALLEST_RESPONSE) & (determinant > _SMALLEST_RESPONSE**2)
+    safe = np.where(solvable, determinant, 1.0)
+    step_x = np.where(solvable, (d * mean_x - b * mean_y) / safe, 2.0 * mean_x)
+    step_y = np.where(solvable, (a * mean_y - b * mean_x) / safe, 2.0 * mean_y)
+    return np.column_stack([step_x, step_y])
+
+
+def _window_sums(electrons: FloatArray, pixels: FloatArray, centres: FloatArray, window_sigma_px: float) -> FloatArray:
+    """Sums of w I, w I dx, w I dy, w I dx^2, w I dx dy, w I dy^2; the window is the product of two Gaussians."""
+    dx, dy = pixels - centres[:, :1], pixels - centres[:, 1:]
+    wx, wy = np.exp(-0.5 * (dx / window_sigma_px) ** 2), np.exp(-0.5 * (dy / window_sigma_px) ** 2)
+    along_x = np.matmul(electrons, np.stack([wx, wx * dx, wx * dx**2], axis=2))
+    along_y = np.stack([wy, wy * dy, wy * dy**2], axis=1)
+    table = np.matmul(along_y, along_x)
+    return np.stack([table[:, 0, 0], table[:, 0, 1], table[:, 1, 0], table[:, 0, 2], table[:, 1, 1], table[:, 2, 0]])
+
+
+def _judge(
+    xy: FloatArray,
+    guesses: FloatArray,
+    sums: FloatArray,
+    *,
+    noise: FloatArray,
+    usable: NDArray[np.bool_],
+    window_sigma_px: float,
+) -> StarCentres:
+    flux = sums[0]
+    positive = flux > 0.0
+    safe = np.where(positive, flux, 1.0)
+    moments = np.where(positive, sums[3:] / safe, 0.0).T
+    # Sum of the squared window: pi sigma^2 pixels; the star's own photons count within the window.
+    sky_part = noise * window_sigma_px * np.sqrt(np.pi)
+    signal_to_noise = np.where(positive, flux / np.sqrt(sky_part**2 + np.maximum(flux, 0.0)), 0.0)
+    # One pixel that shines has no width; noise fills the window evenly.
+    trace = moments[:, 0] + moments[:, 2]
+    sharpness = 0.5 * trace / window_sigma_px**2
+    determinant = moments[:, 0] * moments[:, 2] - moments[:, 1] ** 2
+    round_enough = determinant * _LONGEST_TRAIL > (0.5 * trace) ** 2
+    good = (
+        usable
+        & (signal_to_noise >= _MIN_SIGNAL_TO_NOISE)
+        & (np.hypot(*(xy - guesses).T) <= _SEARCH_SIGMA * window_sigma_px)
+        & (sharpness > _MIN_SHARPNESS)
+        & (sharpness < _MAX_SHARPNESS)
+        & round_enough
+    )
+    return StarCentres(xy, flux, signal_to_noise, moments, np.zeros_like(usable), good)
+
+
+def _on_frame(xy: FloatArray, shape: tuple[int, int], margin: float) -> NDArray[np.bool_]:
+    rows, columns = shape
+    inside = (xy > margin - 0.5) & (xy < np.array([columns, rows]) - 0.5 - margin)
+    return np.asarray(inside.all(axis=1))

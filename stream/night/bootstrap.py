@@ -1,0 +1,203 @@
+"""The first frames of a key become its catalog: aligned, stacked, searched, measured, frozen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.config import Recipe
+from stream.errors import FrameRejectedError, Reason
+from stream.measure.catalog import save_catalog, with_version
+from stream.measure.centroids import StarCentres, centre_stars
+from stream.measure.detection import detect_sources
+from stream.measure.frames import Frame, read_frame
+from stream.measure.photometry import StampGeometry, measure_forced_fluxes
+from stream.measure.psf import FWHM_PER_SIGMA, psf_from_stars
+from stream.measure.stacking import StackedField, psf_of, stack_frames
+from stream.messages import (
+    BuildCatalog,
+    Catalog,
+    CatalogBuilt,
+    CatalogNotBuilt,
+    FloatArray,
+    FrameRejected,
+    FrameToMeasure,
+)
+
+_MIN_SIGNAL_TO_NOISE = 5.0
+_SHAPE_SIGNAL_TO_NOISE = 30.0
+_MERGED_FWHM = 1.0
+
+
+def build_catalog(
+    request: BuildCatalog, folder: Path, recipe: Recipe, cat_folder: Path | None = None
+) -> CatalogBuilt | CatalogNotBuilt:
+    """Build the catalog of a key from its first frames.
+
+    Frames that cannot be read are rejected, and all of them are if none shows a star. Frames that do not match the
+    reference frame are left out of the stack; they are tried against the catalog later, like any other.
+
+    Parameters
+    ----------
+    cat_folder : Path, optional
+        Where ``<key>_catalog.ecsv`` and ``.png`` are written.
+    """
+    frames, rejected = _read_all(request, folder, recipe)
+    stacked = stack_frames([frame for _, frame in frames], recipe) if frames else None
+    catalog = _catalog_of(request.key, stacked, recipe) if stacked is not None else None
+    if stacked is None or catalog is None:
+        without_stars = [
+            _rejection(entry, request.key, Reason.NO_STARS, f"{entry.path} shows no stars to measure")
+            for entry, _ in frames
+        ]
+        sentence = f"no stars to measure on the first {len(request.frames)} frames of {request.key}"
+        return CatalogNotBuilt(request.key, sentence, (*rejected, *without_stars))
+    if cat_folder is not None:
+        _save(catalog, stacked, cat_folder)
+    return CatalogBuilt(catalog, tuple(rejected))
+
+
+def _read_all(
+    request: BuildCatalog, folder: Path, recipe: Recipe
+) -> tuple[list[tuple[FrameToMeasure, Frame]], list[FrameRejected]]:
+    frames: list[tuple[FrameToMeasure, Frame]] = []
+    rejected: list[FrameRejected] = []
+    for entry in request.frames:
+        try:
+            frame = read_frame(folder / entry.path, entry.path, recipe.instrument)
+            _check_like(frame, frames[0][1] if frames else frame)
+        except FrameRejectedError as error:
+            rejected.append(_rejection(entry, request.key, error.reason, error.sentence))
+        else:
+            frames.append((entry, frame))
+    return frames, rejected
+
+
+def _rejection(entry: FrameToMeasure, key: str, reason: Reason, sentence: str) -> FrameRejected:
+    return FrameRejected(entry.frame_id, entry.path, reason, sentence, key=key)
+
+
+def _check_like(frame: Frame, first: Frame) -> None:
+    if frame.shape != first.shape or frame.facts.binning != first.facts.binning:
+        raise FrameRejectedError(
+            Reason.WRONG_SHAPE,
+            f"{frame.name} has {frame.shape[1]} x {frame.shape[0]} pixels at binning {frame.facts.binning}; "
+            f"{first.name} of the same key has {first.shape[1]} x {first.shape[0]} at {first.facts.binning}",
+        )
+    if not np.isfinite(frame.electrons()).any():
+        raise FrameRejectedError(Reason.NON_FINITE, f"{frame.name} holds no finite pixel")
+
+
+def _catalog_of(key: str, stacked: StackedField, recipe: Recipe) -> Catalog | None:
+    """Find sources on the picture, place and measure them on the frames, number them by flux."""
+    reference = stacked.frames[0]
+    found = detect_sources(stacked.picture, recipe.detection).xy
+    found = found[_inside(found, reference.shape, recipe.detection.border_px)]
+    if not len(found):
+        return None
+    shapes = _centres_on_picture(stacked, found)
+    positions = _place_on_frames(stacked, np.where(shapes.good[:, None], shapes.xy, found))
+    flux, error = _flux_on_frames(stacked, positions, recipe)
+    order = np.argsort(-np.nan_to_num(flux, nan=-np.inf), kind="stable")
+    order = order[np.isfinite(flux[order]) & (flux[order] > _MIN_SIGNAL_TO_NOISE * error[order])]
+    order = _without_twins(order, positions, FWHM_PER_SIGMA * stacked.sigma_px)[: recipe.detection.max_sources]
+    if not len(order):
+        return None
+    typical = psf_of(stacked.alignments[0], stacked.sigma_px)
+    major, minor, angle = [], [], []
+    for number in order:
+        bright = shapes.good[number] and shapes.signal_to_noise[number] > _SHAPE_SIGNAL_TO_NOISE
+        alone = np.arange(len(found)) == number
+        psf = psf_from_stars(shapes, alone, stacked.sigma_px) if bright else typical
+        major.append(psf.semi_major_sigma_px)
+        minor.append(psf.semi_minor_sigma_px)
+        angle.append(psf.orientation_deg)
+    rows, columns = reference.shape
+    return with_version(
+        Catalog(
+            key=key,
+            version="",
+            frame_shape=(rows, columns),
+            binning=reference.facts.binning,
+            exposure_s=reference.facts.exposure_s,
+            fwhm_px=typical.fwhm_px,
+            pixel_scale_arcsec=reference.facts.pixel_scale_arcsec,
+            x=tuple(positions[order, 0].tolist()),
+            y=tuple(positions[order, 1].tolist()),
+            flux_e=tuple(flux[order].tolist()),
+            semi_major_sigma_px=tuple(major),
+            semi_minor_sigma_px=tuple(minor),
+            orientation_deg=tuple(angle),
+            frames=tuple(frame.name for frame in stacked.frames),
+            pointing=reference.facts.pointing,
+            hot_pixels=tuple(np.flatnonzero(stacked.hot_pixels).tolist()),
+        )
+    )
+
+
+def _centres_on_picture(stacked: StackedField, found: FloatArray) -> StarCentres:
+    facts = replace(stacked.frames[0].facts, gain_e_per_adu=1.0)
+    picture = Frame("stacked picture", stacked.picture, 1.0, 0.0, None, facts, {})
+    return centre_stars(picture, found, stacked.sigma_px)
+
+
+def _place_on_frames(stacked: StackedField, guesses: FloatArray) -> FloatArray:
+    """Mean of the centroids on the frames, carried back; the guess where a source is too faint for them."""
+    total, weight = np.zeros_like(guesses), np.zeros(len(guesses))
+    for frame, alignment in zip(stacked.frames, stacked.alignments, strict=True):
+        centres = centre_stars(frame, alignment.transform.apply(guesses), stacked.sigma_px, stacked.hot_pixels)
+        weights = np.where(centres.good, centres.signal_to_noise**2, 0.0)
+        total += weights[:, None] * alignment.transform.undo(centres.xy)
+        weight += weights
+    placed = total / np.where(weight > 0.0, weight, 1.0)[:, None]
+    return np.where((weight > 0.0)[:, None], placed, guesses)
+
+
+def _flux_on_frames(stacked: StackedField, positions: FloatArray, recipe: Recipe) -> tuple[FloatArray, FloatArray]:
+    """Median aperture flux over the frames, electrons per exposure of the reference frame, and its error."""
+    geometry = StampGeometry.for_fwhm(FWHM_PER_SIGMA * stacked.sigma_px, recipe.photometry)
+    fluxes, errors = [], []
+    for frame, alignment in zip(stacked.frames, stacked.alignments, strict=True):
+        measured = measure_forced_fluxes(
+            frame,
+            alignment.transform.apply(positions),
+            psf_of(alignment, stacked.sigma_px),
+            geometry=geometry,
+            settings=recipe.photometry,
+            bad_pixels=stacked.hot_pixels,
+        )
+        per_exposure = stacked.frames[0].facts.exposure_s / frame.facts.exposure_s
+        fluxes.append(measured.aperture_flux * per_exposure)
+        errors.append(measured.aperture_flux_err * per_exposure)
+    seen = np.isfinite(fluxes).any(axis=0)
+    flux, error = np.full(len(positions), np.nan), np.full(len(positions), np.nan)
+    flux[seen] = np.nanmedian(np.asarray(fluxes)[:, seen], axis=0)
+    n_frames = np.isfinite(fluxes).sum(axis=0)[seen]
+    error[seen] = np.nanmedian(np.asarray(errors)[:, seen], axis=0) / np.sqrt(n_frames)
+    return flux, error
+
+
+def _without_twins(order: NDArray[np.intp], positions: FloatArray, radius_px: float) -> NDArray[np.intp]:
+    """Drop a source that lies on a brighter one."""
+    kept: list[int] = []
+    for number in order:
+        if not kept or np.hypot(*(positions[kept] - positions[number]).T).min() > _MERGED_FWHM * radius_px:
+            kept.append(int(number))
+    return np.asarray(kept, dtype=np.intp)
+
+
+def _inside(xy: FloatArray, shape: tuple[int, int], border_px: float) -> NDArray[np.bool_]:
+    limits = np.array([shape[1], shape[0]]) - 1.0 - border_px
+    return np.asarray(((xy >= border_px) & (xy <= limits)).all(axis=1))
+
+
+def _save(catalog: Catalog, stacked: StackedField, cat_folder: Path) -> None:
+    from stream.plots import catalog_picture
+
+    cat_folder.mkdir(parents=True, exist_ok=True)
+    name = catalog.key.replace(":", "-")
+    save_catalog(catalog, cat_folder / f"{name}_catalog.ecsv")
+    catalog_picture(catalog, stacked.picture, cat_folder / f"{name}_catalog.png")

@@ -1,0 +1,249 @@
+"""One frame, in reading order: read, align, measure.
+
+`process_frame` is the way of every frame, be it live, replayed or archived. It changes nothing: what it knows of the
+night comes in as a `Reference`, what it found goes out as a `FrameMeasurement`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, Recipe
+from stream.errors import FrameRejectedError, Reason
+from stream.flags import Flag
+from stream.measure.alignment import Alignment, AlignmentStars, Transform, align
+from stream.measure.frames import Frame
+from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
+from stream.measure.psf import Psf, psf_from_stars
+from stream.messages import NOT_KNOWN, SOURCE_COLUMNS, Catalog, FloatArray, FrameMeasured
+from stream.timestamps import SkyPosition, airmass, altitude_deg, barycentric_mjd_tdb
+
+_FEW_STARS = 3
+_LARGE_RESIDUAL_FWHM = 0.15
+_CLOUDY = 0.5
+_TRAILED = 2.0
+_ISOLATION_FWHM = 2.5
+_NEIGHBOUR_FLUX_SHARE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What every frame of a key is measured against: its catalog and recipe, as arrays."""
+
+    catalog: Catalog
+    recipe_hash: str
+    positions: FloatArray
+    stars: AlignmentStars
+    star_numbers: NDArray[np.intp]
+    geometry: StampGeometry
+    bad_pixels: NDArray[np.bool_] | None
+    target_position: SkyPosition | None
+
+    @classmethod
+    def from_catalog(cls, catalog: Catalog, recipe: Recipe) -> Reference:
+        """Prepare the arrays; positions are catalog pixels, shape (n_sources, 2)."""
+        positions, flux = catalog.positions(), np.asarray(catalog.flux_e)
+        numbers = _isolated_stars(positions, flux, catalog.fwhm_px)[: recipe.alignment.n_stars]
+        bad = np.zeros(catalog.frame_shape, dtype=bool)
+        bad.flat[list(catalog.hot_pixels)] = True
+        sigma = math.sqrt(float(np.median(catalog.semi_major_sigma_px)) * float(np.median(catalog.semi_minor_sigma_px)))
+        return cls(
+            catalog=catalog,
+            recipe_hash=recipe.hash(),
+            positions=positions,
+            stars=AlignmentStars(positions[numbers], flux[numbers], sigma, catalog.fwhm_px),
+            star_numbers=numbers,
+            geometry=StampGeometry.for_fwhm(catalog.fwhm_px, recipe.photometry),
+            bad_pixels=bad if bad.any() else None,
+            target_position=recipe.target_position or catalog.pointing,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMeasurement:
+    """The message of a measured frame, and its transform as a hint for the next frame of the key."""
+
+    message: FrameMeasured
+    transform: Transform | None
+
+    def to_message(self, frame_id: int) -> FrameMeasured:
+        """The message, with the frame's number in the ledger."""
+        return msgspec.structs.replace(self.message, frame_id=frame_id)
+
+
+def process_frame(
+    frame: Frame, reference: Reference, recipe: Recipe, hint: Transform | None = None
+) -> FrameMeasurement:
+    """Measure every source of the catalog on a frame.
+
+    A hint (the transform of an earlier frame) may save time; it does not move the result.
+
+    Raises
+    ------
+    FrameRejectedError
+        If the frame is of another key or shape than the catalog, shows no stars, or holds no numbers.
+    """
+    started = time.thread_time()
+    _check_fits_catalog(frame, reference.catalog)
+    alignment = align(
+        frame,
+        reference.stars,
+        hint=hint,
+        settings=recipe.alignment,
+        detection=recipe.detection,
+        bad_pixels=reference.bad_pixels,
+    )
+    if alignment is None:
+        numbers = _unaligned_numbers(reference)
+    else:
+        psf = psf_from_stars(alignment.centres, alignment.used, reference.stars.window_sigma_px)
+        positions = alignment.transform.apply(reference.positions)
+        fluxes = measure_forced_fluxes(
+            frame,
+            positions,
+            psf,
+            geometry=reference.geometry,
+            settings=recipe.photometry,
+            bad_pixels=reference.bad_pixels,
+        )
+        _check_finite(frame, fluxes)
+        numbers = _aligned_numbers(frame, reference, alignment, psf=psf, fluxes=fluxes)
+    message = _to_message(frame, reference, recipe, numbers=numbers, core_s=time.thread_time() - started)
+    return FrameMeasurement(message, alignment.transform if alignment is not None else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """What was measured on a frame, apart from what its header says."""
+
+    sources: FloatArray
+    flags: Flag
+    transform: Transform | None = None
+    psf: Psf | None = None
+    sky_e_per_px: float = NOT_KNOWN
+    transparency: float = NOT_KNOWN
+    n_aligned: int = 0
+    alignment_rms_px: float = NOT_KNOWN
+
+
+def _check_fits_catalog(frame: Frame, catalog: Catalog) -> None:
+    if frame.facts.key != catalog.key:
+        raise FrameRejectedError(
+            Reason.BAD_KEYWORD, f"{frame.name} is of key {frame.facts.key}, the catalog of {catalog.key}"
+        )
+    if frame.shape != catalog.frame_shape or frame.facts.binning != catalog.binning:
+        rows, columns = frame.shape
+        raise FrameRejectedError(
+            Reason.WRONG_SHAPE,
+            f"{frame.name} has {columns} x {rows} pixels at binning {frame.facts.binning}; the catalog of "
+            f"{catalog.key} requires {catalog.frame_shape[1]} x {catalog.frame_shape[0]} at {catalog.binning}",
+        )
+
+
+def _check_finite(frame: Frame, fluxes: ForcedFluxes) -> None:
+    if (fluxes.flags & int(Flag.NON_FINITE)).all():
+        raise FrameRejectedError(Reason.NON_FINITE, f"{frame.name} has pixels that are not finite under every source")
+
+
+def _unaligned_numbers(reference: Reference) -> _Numbers:
+    sources = np.full((len(SOURCE_COLUMNS), reference.catalog.n_sources), np.nan)
+    sources[SOURCE_COLUMNS.index("flags")] = 0.0
+    return _Numbers(sources, Flag.UNALIGNED)
+
+
+def _aligned_numbers(
+    frame: Frame, reference: Reference, alignment: Alignment, *, psf: Psf, fluxes: ForcedFluxes
+) -> _Numbers:
+    catalog = reference.catalog
+    positions = alignment.transform.apply(reference.positions)
+    columns = {
+        "x": positions[:, 0],
+        "y": positions[:, 1],
+        "sky_e_per_px": fluxes.sky_e_per_px,
+        "peak_adu": fluxes.peak_adu,
+        "flags": fluxes.flags.astype(np.float64),
+        f"{APERTURE_LABEL}_flux": fluxes.aperture_flux,
+        f"{APERTURE_LABEL}_flux_err": fluxes.aperture_flux_err,
+        f"{OPTIMAL_LABEL}_flux": fluxes.optimal_flux,
+        f"{OPTIMAL_LABEL}_flux_err": fluxes.optimal_flux_err,
+    }
+    used = reference.star_numbers[alignment.used]
+    ratios = fluxes.aperture_flux[used] / np.asarray(catalog.flux_e)[used]
+    ratios = ratios[np.isfinite(ratios)] * (catalog.exposure_s / frame.facts.exposure_s)
+    transparency = float(np.median(ratios)) if len(ratios) else NOT_KNOWN
+    skies = fluxes.sky_e_per_px[np.isfinite(fluxes.sky_e_per_px)]
+    few = len(used) < min(_FEW_STARS, len(reference.star_numbers)) or len(used) < 2
+    flags = Flag.GOOD
+    if few or alignment.rms_px > _LARGE_RESIDUAL_FWHM * psf.fwhm_px:
+        flags |= Flag.POOR_ALIGNMENT
+    if transparency < _CLOUDY:
+        flags |= Flag.LOW_TRANSPARENCY
+    if psf.semi_major_sigma_px > _TRAILED * psf.semi_minor_sigma_px:
+        flags |= Flag.TRAILED
+    return _Numbers(
+        sources=np.stack([columns[name] for name in SOURCE_COLUMNS]),
+        flags=flags,
+        transform=alignment.transform,
+        psf=psf,
+        sky_e_per_px=float(np.median(skies)) if len(skies) else NOT_KNOWN,
+        transparency=transparency,
+        n_aligned=len(used),
+        alignment_rms_px=alignment.rms_px,
+    )
+
+
+def _to_message(
+    frame: Frame, reference: Reference, recipe: Recipe, *, numbers: _Numbers, core_s: float
+) -> FrameMeasured:
+    facts, transform, psf = frame.facts, numbers.transform, numbers.psf
+    flags = numbers.flags
+    bmjd, air = NOT_KNOWN, NOT_KNOWN
+    if reference.target_position is not None:
+        site = recipe.instrument.site.position()
+        bmjd = barycentric_mjd_tdb(facts.time_mjd_utc, reference.target_position, site)
+        air = airmass(altitude_deg(facts.time_mjd_utc, reference.target_position, site))
+    else:
+        flags |= Flag.NO_POINTING
+    if facts.time_resolution_s > facts.exposure_s:
+        flags |= Flag.TIME_UNCERTAIN
+    return FrameMeasured(
+        frame_id=0,
+        path=frame.name,
+        key=facts.key,
+        recipe_hash=reference.recipe_hash,
+        catalog_version=reference.catalog.version,
+        time_mjd_utc=facts.time_mjd_utc,
+        time_bmjd_tdb=bmjd,
+        exposure_s=facts.exposure_s,
+        airmass=air,
+        fwhm_px=psf.fwhm_px if psf else NOT_KNOWN,
+        semi_major_sigma_px=psf.semi_major_sigma_px if psf else NOT_KNOWN,
+        semi_minor_sigma_px=psf.semi_minor_sigma_px if psf else NOT_KNOWN,
+        orientation_deg=psf.orientation_deg if psf else NOT_KNOWN,
+        sky_e_per_px=numbers.sky_e_per_px,
+        shift_x_px=transform.shift_x_px if transform else NOT_KNOWN,
+        shift_y_px=transform.shift_y_px if transform else NOT_KNOWN,
+        rotation_deg=transform.rotation_deg if transform else NOT_KNOWN,
+        scale=transform.scale if transform else NOT_KNOWN,
+        transparency=numbers.transparency,
+        n_aligned=numbers.n_aligned,
+        alignment_rms_px=numbers.alignment_rms_px,
+        flags=int(flags),
+        core_s=core_s,
+        sources=numbers.sources.astype("<f8").tobytes(),
+    )
+
+
+def _isolated_stars(positions: FloatArray, flux: FloatArray, fwhm_px: float) -> NDArray[np.intp]:
+    """Indices, brightest first, of stars without a comparable neighbour; all of them if fewer than three are."""
+    distances = np.hypot(*(positions[:, None, :] - positions[None, :, :]).transpose(2, 0, 1))
+    np.fill_diagonal(distances, np.inf)
+    rivals = (distances < _ISOLATION_FWHM * fwhm_px) & (flux[None, :] > _NEIGHBOUR_FLUX_SHARE * flux[:, None])
+    alone = np.flatnonzero(~rivals.any(axis=1))
+    return alone if len(alone) >= _FEW_STARS else np.arange(len(flux))
