@@ -38,7 +38,7 @@ def catalog_picture(catalog: Catalog, image: NDArray, path: Path) -> None:
     """Write a picture of a field with its numbered sources, atomically; the suffix of `path` gives the format.
 
     The image is shown with an asinh stretch (Lupton et al. 2004, PASP 116, 133) from two standard deviations
-    below the sky; non-finite pixels are left empty. Row 0 is at the bottom. The ellipses are as long and wide as 3 FWHM.
+    below the sky; non-finite pixels are left empty. Row 0 is at the bottom. The ellipses span 3 FWHM.
 
     Parameters
     ----------

@@ -21,7 +21,9 @@ from stream.analysis.ensemble import (
     judged_rows,
     nan_median,
     relative_error,
-    scatter_against_others,
+    relative_to_others,
+    robust_scatter,
+    slow_scatter,
 )
 from stream.errors import ConfigurationError
 from stream.flags import Flag, flag_names
@@ -36,6 +38,7 @@ _FAINTEST_RELATIVE_ERROR = 0.2
 _FLOOR_MAX = 0.01
 _LEAST_EXCESS = 1.3
 _SLOW_EXCESS = 3.0
+_NEARLY_AS_BAD = 0.8
 _NEGLIGIBLE_WEIGHT = 0.002
 _LISTED = 8
 
@@ -83,11 +86,12 @@ class TargetChoice:
 
 
 class _Judgement(NamedTuple):
-    """Relative scatter of stars and what is expected of them, each shape (n_stars,)."""
+    """Relative scatter of stars, what is expected of them, and their weights, each shape (n_stars,)."""
 
     scatter: FloatArray
     expected: FloatArray
     slow: FloatArray
+    weights: FloatArray
 
 
 class _Field(NamedTuple):
@@ -105,8 +109,8 @@ def choose_comparisons(fluxes: SourceFluxes, exclude: Collection[int] = ()) -> C
     Does not look at the sources of `exclude`, which is where the target belongs.
 
     Thrown out are, in this order: sources that are unflagged on less than three quarters of the frames, sources
-    fainter than five times their noise, then one by one the star whose scatter, from frame to frame, over the night
-    or slowly, most exceeds what is expected of a star of its flux. Expected is ``A error^2 + floor^2`` plus the
+    fainter than five times their noise, then, worst first, the stars whose scatter, from frame to frame, over the night
+    or slowly, exceeds what is expected of a star of its flux. Expected is ``A error^2 + floor^2`` plus the
     variance of the others' mean; A and the floor are what most stars of the field obey. The weights are those of
     `stream.analysis.ensemble.ensemble_weights`.
 
@@ -222,23 +226,35 @@ def _bright_enough(fluxes: SourceFluxes, use: BoolArray, candidates: list[int], 
 
 def _constant(fluxes: SourceFluxes, use: BoolArray, candidates: list[int], excluded: dict[int, str]) -> list[int]:
     """Throw out, worst first, the stars that scatter more than stars of their flux do."""
-    limit = _excess_limit(len(range(len(fluxes.frame_ids))[judged_rows(len(fluxes.frame_ids))]))
-    while len(candidates) >= 3:
-        field = _field(fluxes, use, candidates)
-        judgement = _judge(field, np.ones(len(candidates), dtype=bool))
+    field = _field(fluxes, use, candidates)
+    limit = _excess_limit(len(field.flux))
+    weights = None
+    while len(field.numbers) >= 3:
+        everyone = np.ones(len(field.numbers), dtype=bool)
+        judgement = _judge(field, everyone, weights)
         excess = judgement.scatter / judgement.expected / limit
         drift = judgement.slow / (_SLOW_EXCESS * _typical_slow(judgement))
-        worst = int(np.nanargmax(np.fmax(excess, drift)))
-        if not max(excess[worst], drift[worst]) > 1.0:
+        badness = np.nan_to_num(np.fmax(excess, drift), nan=0.0)
+        # Those nearly as bad as the worst go with it; the others may look better without them.
+        out = badness > max(1.0, _NEARLY_AS_BAD * float(badness.max()))
+        if not out.any():
             break
-        if excess[worst] >= drift[worst]:
-            why = f"it scatters by {100 * judgement.scatter[worst]:.2g} %"
-            why += f" where {100 * judgement.expected[worst]:.2g} % is expected of a star of its flux: variable"
-        else:
-            why = f"it drifts slowly by {100 * judgement.slow[worst]:.2g} % against the other stars"
-        excluded[candidates[worst]] = why
-        candidates = candidates[:worst] + candidates[worst + 1 :]
-    return candidates
+        for index in np.flatnonzero(out):
+            excluded[field.numbers[index]] = _why_not_constant(judgement, int(index), excess[index] >= drift[index])
+        kept = np.flatnonzero(~out)
+        numbers = [field.numbers[index] for index in kept]
+        field = _Field(numbers, field.flux[:, kept], field.flux_err[:, kept], field.use[:, kept])
+        weights = judgement.weights[kept]
+    return field.numbers
+
+
+def _why_not_constant(judgement: _Judgement, index: int, scatters: bool) -> str:
+    if not scatters:
+        return f"it drifts slowly by {100 * judgement.slow[index]:.2g} % against the other stars"
+    return (
+        f"it scatters by {100 * judgement.scatter[index]:.2g} % where {100 * judgement.expected[index]:.2g} % "
+        "is expected of a star of its flux: variable"
+    )
 
 
 def _excess_limit(n_frames: int) -> float:
@@ -256,18 +272,20 @@ def _field(fluxes: SourceFluxes, use: BoolArray, numbers: list[int]) -> _Field:
     return _Field(numbers, fluxes.flux[rows][:, columns], fluxes.flux_err[rows][:, columns], use[rows][:, columns])
 
 
-def _judge(field: _Field, in_ensemble: BoolArray) -> _Judgement:
+def _judge(field: _Field, in_ensemble: BoolArray, start: FloatArray | None = None) -> _Judgement:
     """Scatter of every star of the field against the ensemble, and what constant stars of its flux have."""
     photon = relative_error(field.flux, field.flux_err, field.use)
     weights = np.zeros(len(field.numbers))
     weights[in_ensemble] = ensemble_weights(
-        field.flux[:, in_ensemble], field.flux_err[:, in_ensemble], field.use[:, in_ensemble]
+        field.flux[:, in_ensemble], field.flux_err[:, in_ensemble], field.use[:, in_ensemble], start
     )
-    scatter, others = scatter_against_others(field.flux, field.flux_err, field.use, weights)
+    relative, others = relative_to_others(field.flux, field.flux_err, field.use, weights)
+    scatter = robust_scatter(relative)
     found = np.fmax(scatter.whole, scatter.quick)
     own = np.fmax(found**2 - others, 0.0)
     factor, floor = _noise_of_constant_stars(own[in_ensemble], photon[in_ensemble] ** 2)
-    return _Judgement(found, np.sqrt(factor * photon**2 + floor + others), scatter.slow)
+    expected = np.sqrt(factor * photon**2 + floor + others)
+    return _Judgement(found, expected, slow_scatter(relative, scatter.quick), weights)
 
 
 def _noise_of_constant_stars(variance: FloatArray, photon_variance: FloatArray) -> tuple[float, float]:

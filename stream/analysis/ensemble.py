@@ -7,7 +7,6 @@ with it and makes no step (Honeycutt 1992, PASP 104, 435, who solves the same mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,13 +22,14 @@ UNFIT = int(NOT_MEASURED | Flag.SATURATED | Flag.NEAR_EDGE | Flag.BAD_PIXEL | Fl
 """With any of these flags a star is no comparison on that frame."""
 
 _MAX_ITERATIONS = 100
-_TOLERANCE = 1e-9
+_TOLERANCE = 1e-8
 _CLIP_SIGMA = 6.0
 _MAD_TO_SIGMA = 1.4826
 _FEWEST_TO_CLIP = 3
 _FEWEST_TO_JUDGE = 10
 _MAX_FRAMES_TO_JUDGE = 2000
-_WEIGHT_ROUNDS = 20
+_WEIGHT_ROUNDS = 12
+_WEIGHT_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,13 @@ class Ensemble:
 
 
 class Scatter(NamedTuple):
-    """Robust relative scatter of stars, each shape (n_stars,); NaN where too few frames.
+    """Robust relative scatter of stars, each shape (n_stars,); NaN with fewer than three frames.
 
-    ``whole``: about the median of the night. ``quick``: from each frame to the next. ``slow``: of the means of about
-    twenty bins, beyond what ``quick`` explains.
+    ``whole``: about the median of the night. ``quick``: from each measured frame to the next.
     """
 
     whole: FloatArray
     quick: FloatArray
-    slow: FloatArray
 
 
 def fit_for_comparison(fluxes: SourceFluxes) -> BoolArray:
@@ -103,13 +101,20 @@ def solve_ensemble(flux: FloatArray, flux_err: FloatArray, use: BoolArray, weigh
     return Ensemble(scale, transparency, error, use)
 
 
-def ensemble_weights(flux: FloatArray, flux_err: FloatArray, use: BoolArray) -> FloatArray:
+def ensemble_weights(
+    flux: FloatArray, flux_err: FloatArray, use: BoolArray, start: FloatArray | None = None
+) -> FloatArray:
     """Inverse variance of the relative flux of each star, from its own scatter against the ensemble of the others.
 
     After Broeg, Fernandez & Neuhauser (2005, AN 326, 134): each star is compared with the weighted mean of all
     others, its weight is the inverse of the variance found, and so on until the weights stand. Unlike there, the
     variance of the others' mean is taken off, so that the best star is not judged by the noise of worse ones, and
     no star is believed to be better than its errors. With fewer than three stars or ten frames: errors alone.
+
+    Parameters
+    ----------
+    start : array, shape (n_stars,), optional
+        Weights to start from; without them `quietest_pair_weights`.
 
     Returns
     -------
@@ -123,27 +128,30 @@ def ensemble_weights(flux: FloatArray, flux_err: FloatArray, use: BoolArray) -> 
         return plain
     rows = judged_rows(len(flux))
     flux, flux_err, use = flux[rows], flux_err[rows], use[rows] & (plain > 0.0)
-    weights = _quietest_pair_weights(flux, use, photon)
+    weights = quietest_pair_weights(flux, use, photon) if start is None else start
     for _ in range(_WEIGHT_ROUNDS):
-        scatter, others = scatter_against_others(flux, flux_err, use, weights)
+        relative, others = relative_to_others(flux, flux_err, use, weights)
+        scatter = robust_scatter(relative)
         own = np.fmax(scatter.whole, scatter.quick) ** 2 - others
         variance = np.fmax(own, np.fmin(photon, own + others))
-        updated = np.where(np.isfinite(variance) & (variance > 0.0), 1.0 / variance, plain)
-        settled = np.allclose(updated, weights, rtol=1e-3, atol=0.0)
-        weights = np.where(plain > 0.0, updated, 0.0)
+        known = np.isfinite(variance) & (variance > 0.0)
+        updated = np.where(plain > 0.0, np.where(known, 1.0 / np.where(known, variance, 1.0), plain), 0.0)
+        settled = np.allclose(updated, weights, rtol=_WEIGHT_TOLERANCE, atol=0.0)
+        weights = updated
         if settled:
             break
     return weights
 
 
-def scatter_against_others(
+def relative_to_others(
     flux: FloatArray, flux_err: FloatArray, use: BoolArray, weights: FloatArray
-) -> tuple[Scatter, FloatArray]:
-    """Scatter of each star against the ensemble of all others, and the variance that the others bring in.
+) -> tuple[FloatArray, FloatArray]:
+    """Relative flux of each star against the ensemble of all others, and the variance that the others bring in.
 
     Returns
     -------
-    scatter : Scatter
+    relative : array, shape (n_frames, n_stars)
+        NaN where the star or all others were not measured.
     variance_of_others : array, shape (n_stars,)
         Relative variance of the mean of the others, from the weights; infinite for a star without others.
     """
@@ -157,14 +165,33 @@ def scatter_against_others(
         others_mass = np.where(others_mass > 1e-12 * total_mass, others_mass, np.nan)
         relative = own * others_mass / (total - mass * drawn)
         variance = 1.0 / np.where(np.isfinite(relative), others_mass, np.nan)
-    return robust_scatter(relative), nan_median(variance, np.inf)
+    return relative, nan_median(variance, np.inf)
 
 
 def robust_scatter(relative: FloatArray) -> Scatter:
     """Scatter of relative fluxes, shape (n_frames, n_stars), NaN where not measured; see `Scatter`."""
-    columns = [_scatter_of(column[np.isfinite(column)]) for column in relative.T]
-    whole, quick, slow = np.array(columns, dtype=np.float64).reshape(-1, 3).T
-    return Scatter(whole, quick, slow)
+    # Measured values moved to the top in order of time, so that a gap does not end the walk from point to point.
+    order = np.argsort(~np.isfinite(relative), axis=0, kind="stable")
+    ordered = np.take_along_axis(relative, order, axis=0)
+    enough = np.isfinite(ordered).sum(axis=0) >= 3
+    centre = nan_median(ordered, np.nan)
+    with np.errstate(invalid="ignore"):
+        positive = centre > 0.0
+        ordered = ordered / np.where(positive, centre, np.nan)
+        whole = _MAD_TO_SIGMA * nan_median(np.abs(ordered - 1.0), np.inf)
+        quick = _MAD_TO_SIGMA * nan_median(np.abs(np.diff(ordered, axis=0)), np.inf) / np.sqrt(2.0)
+    return Scatter(np.where(enough, whole, np.nan), np.where(enough, quick, np.nan))
+
+
+def slow_scatter(relative: FloatArray, quick: FloatArray) -> FloatArray:
+    """Scatter of the means of about twenty bins of the night beyond what `quick` explains; shape (n_stars,).
+
+    0 for a star with fewer than twenty measured frames: too few to tell.
+    """
+    return np.array(
+        [_slow(column[np.isfinite(column)], noise) for column, noise in zip(relative.T, quick, strict=True)],
+        dtype=np.float64,
+    )
 
 
 def relative_error(flux: FloatArray, flux_err: FloatArray, use: BoolArray) -> FloatArray:
@@ -182,26 +209,22 @@ def judged_rows(n_frames: int) -> slice:
 
 def nan_median(values: FloatArray, empty: float) -> FloatArray:
     """Median of each column without NaN; `empty` for a column of NaN alone."""
-    columns: Sequence[FloatArray] = [column[~np.isnan(column)] for column in values.T]
-    return np.array([np.median(column) if len(column) else empty for column in columns], dtype=np.float64)
+    if not len(values):
+        return np.full(values.shape[1], empty)
+    ordered = np.sort(values, axis=0)  # NaN last
+    count = (~np.isnan(ordered)).sum(axis=0)
+    columns = np.arange(values.shape[1])
+    lower, upper = ordered[np.maximum(count - 1, 0) // 2, columns], ordered[count // 2, columns]
+    return np.where(count > 0, 0.5 * (lower + upper), empty)
 
 
-def _scatter_of(values: FloatArray) -> tuple[float, float, float]:
-    if len(values) < 3:
-        return (np.nan, np.nan, np.nan)
-    centre = float(np.median(values))
-    if centre <= 0.0:
-        return (np.inf, np.inf, np.inf)
-    values = values / centre
-    whole = _MAD_TO_SIGMA * float(np.median(np.abs(values - 1.0)))
-    quick = _MAD_TO_SIGMA * float(np.median(np.abs(np.diff(values)))) / np.sqrt(2.0)
+def _slow(values: FloatArray, quick: float) -> float:
     n_bins = min(20, len(values) // 5)
-    if n_bins < 4:
-        return (whole, quick, 0.0)
+    if n_bins < 4 or not np.isfinite(quick):
+        return 0.0
+    values = values / np.median(values)
     means = np.array([np.mean(part) for part in np.array_split(values, n_bins)])
-    binned = float(np.std(means, ddof=1))
-    slow = np.sqrt(max(0.0, binned**2 - quick**2 * n_bins / len(values)))
-    return (whole, quick, float(slow))
+    return float(np.sqrt(max(0.0, float(np.var(means, ddof=1)) - quick**2 * n_bins / len(values))))
 
 
 def _largest_connected(use: BoolArray) -> BoolArray:
@@ -272,7 +295,7 @@ def _without_outliers(filled: FloatArray, use: BoolArray, scale: FloatArray, tra
     return use & ~(wrong & enough)
 
 
-def _quietest_pair_weights(flux: FloatArray, use: BoolArray, photon: FloatArray) -> FloatArray:
+def quietest_pair_weights(flux: FloatArray, use: BoolArray, photon: FloatArray) -> FloatArray:
     """First weights: a star's variance is at most that of its ratio to the star it agrees with best.
 
     A variable star, however bright, disagrees with all others and starts with little weight; quiet stars find each
