@@ -1,0 +1,57 @@
+"""The front door: public names (``import opticam_live as opticam``) and the command line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulator.night import generate_flats, generate_observations
+    from stream.instruments import OPTICAM_MX, Instrument
+    from stream.scan import scan_data
+
+__all__ = ["OPTICAM_MX", "Instrument", "generate_flats", "generate_observations", "main", "scan_data"]
+
+_HOMES = {
+    "OPTICAM_MX": "stream.instruments",
+    "Instrument": "stream.instruments",
+    "generate_flats": "simulator.night",
+    "generate_observations": "simulator.night",
+    "scan_data": "stream.scan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def main() -> None:
+    """Run the command line: exit status 0 done, 1 failed with one sentence on stderr, 2 wrong usage."""
+    import typer
+
+    import server.commands
+    import simulator.commands
+    import stream.commands
+    from stream.errors import OpticamLiveError
+
+    app = typer.Typer(
+        name="opticam-live",
+        help="Real-time streaming reducer for time-series photometry.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for room in (stream.commands, simulator.commands, server.commands):
+        room.register(app)
+    try:
+        app(prog_name="opticam-live")
+    except OpticamLiveError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,314 @@
+"""The reduction on the command line: ``scan``, ``watch``, ``reduce``, ``status``, ``export`` and the hidden ``worker``.
+
+What is heavy to import is imported by the command that needs it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from stream.config import Recipe
+    from stream.messages import NightStatus
+    from stream.night.ledger import LedgerCounts
+    from stream.night.run import NightOptions, Onlooker
+
+_MOST_FRAMES_WRITTEN_AT_STOP = 20_000
+
+Folder = Annotated[
+    Path, typer.Argument(help="Folder of the frames; folders below it are searched too.", metavar="FOLDER")
+]
+NightOut = Annotated[Path, typer.Argument(help="Output folder of a night.", metavar="OUT")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder of the outputs; it is made if it does not exist.", metavar="OUT")
+]
+InstrumentName = Annotated[
+    str | None, typer.Option("--instrument", help="OPTICAM_MX (the default) or a TOML file that describes a camera.")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, max=256, help="Worker processes; one a core unless given.")
+]
+Target = Annotated[
+    str | None, typer.Option("--target", help="1:g#2 (key and number), or 424,286 (pixel of the first frame).")
+]
+Comparisons = Annotated[
+    list[str] | None, typer.Option("--comparisons", help="Comparison stars, named like the target; may be repeated.")
+]
+Coordinates = Annotated[
+    str | None,
+    typer.Option("--coordinates", help="Of the target, for barycentric times: '31.04 46.69' or '02:04:10 +46:41:23'."),
+]
+Catalogs = Annotated[
+    list[Path] | None, typer.Option("--catalog", help="Catalog of an earlier night; may be repeated, once for a key.")
+]
+Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure everything again, by a new recipe or catalog.")]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="TOML file of settings, as night.toml of another night.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this folder to `app`."""
+    app.command()(scan)
+    app.command()(watch)
+    app.command()(reduce)
+    app.command()(status)
+    app.command()(export)
+    app.command(hidden=True)(worker)
+
+
+def scan(folder: Folder, instrument: InstrumentName = None) -> None:
+    """Summarise the headers of a folder of frames, and name every problem with its file."""
+    from stream.instruments import load_instrument
+    from stream.scan import frame_names, scan_with_progress
+
+    used = load_instrument(instrument or "OPTICAM_MX")
+    report = scan_with_progress(folder, frame_names(folder), used)
+    for line in report.lines():
+        typer.echo(line)
+
+
+def watch(
+    folder: Folder,
+    out: Out,
+    instrument: InstrumentName = None,
+    workers: Workers = None,
+    target: Target = None,
+    comparisons: Comparisons = None,
+    coordinates: Coordinates = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any that is free.")] = 5006,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page of the night.")] = True,
+    catalog: Catalogs = None,
+    remeasure: Remeasure = False,
+    polling: Annotated[
+        bool, typer.Option("--polling", help="Search the folder every 2 s; for network folders, which send no events.")
+    ] = False,
+    recipe: RecipeFile = None,
+) -> None:
+    """Reduce frames as they appear in a folder, until Ctrl-C; the same command goes on after any stop."""
+    from stream.night.run import NightOptions
+
+    used = _make_recipe(recipe, instrument, coordinates)
+    options = NightOptions(
+        folder,
+        out,
+        workers or os.cpu_count() or 1,
+        use_events=not polling,
+        remeasure=remeasure,
+        catalogs=tuple(catalog or ()),
+        port=port if page else None,
+    )
+    request = _Request(target, tuple(comparisons or ()))
+    with _stop_on_signals() as stop, _health_line() as onlooker:
+        counts = _run(options, used, request, stop=stop, onlooker=onlooker)
+    _say_counts(counts)
+    if 0 < counts.n_measured <= _MOST_FRAMES_WRITTEN_AT_STOP:
+        _write_outputs(out)
+    elif counts.n_measured:
+        typer.echo(f"The light curves are written by: opticam-live export {out} --format csv")
+
+
+def reduce(
+    folder: Folder,
+    out: Out,
+    instrument: InstrumentName = None,
+    workers: Workers = None,
+    target: Target = None,
+    comparisons: Comparisons = None,
+    coordinates: Coordinates = None,
+    catalog: Catalogs = None,
+    remeasure: Remeasure = False,
+    recipe: RecipeFile = None,
+) -> None:
+    """Reduce all frames that are in a folder, write the outputs, and end."""
+    from stream.errors import NightError
+    from stream.night.run import NightOptions
+    from stream.scan import frame_names
+
+    used = _make_recipe(recipe, instrument, coordinates)
+    frame_names(folder, out)
+    options = NightOptions(
+        folder, out, workers or os.cpu_count() or 1, finite=True, remeasure=remeasure, catalogs=tuple(catalog or ())
+    )
+    request = _Request(target, tuple(comparisons or ()))
+    with _stop_on_signals() as stop, _progress_bar() as onlooker:
+        counts = _run(options, used, request, stop=stop, onlooker=onlooker)
+    _say_counts(counts)
+    if counts.n_pending:
+        raise NightError(f"interrupted with {counts.n_pending} frames left: the same command goes on")
+    if counts.n_measured:
+        _write_outputs(out)
+
+
+def status(out: NightOut, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Show how many frames are measured, rejected and waiting, and why."""
+    from stream.night.report import read_report
+
+    report = read_report(out)
+    if json:
+        typer.echo(report.to_json())
+        return
+    for line in report.lines():
+        typer.echo(line)
+
+
+def export(
+    out: NightOut,
+    format: Annotated[str, typer.Option("--format", help="csv, ecsv or fits.")] = "csv",
+) -> None:
+    """Write the light curves of a night."""
+    from stream.export import export_night
+
+    paths = export_night(out, format)
+    typer.echo(f"{len(paths)} files written to {out}")
+
+
+def worker(out: NightOut) -> None:
+    """Work for the night that runs in OUT; started by `watch` and `reduce`."""
+    import logging
+
+    from stream.night.worker import run_worker
+
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+    )
+    logging.captureWarnings(True)
+    run_worker(out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Target and comparison stars as asked for on the command line."""
+
+    target: str | None
+    comparisons: tuple[str, ...]
+
+
+def _make_recipe(file: Path | None, instrument: str | None, coordinates: str | None) -> Recipe:
+    import msgspec
+
+    from stream.config import Recipe, load_recipe
+    from stream.coordinates import parse_sky_position
+    from stream.instruments import load_instrument
+
+    if file is None:
+        made = Recipe(instrument=load_instrument(instrument or "OPTICAM_MX"))
+    else:
+        made = load_recipe(file)
+        if instrument is not None:
+            made = msgspec.structs.replace(made, instrument=load_instrument(instrument))
+    if coordinates is not None:
+        made = msgspec.structs.replace(made, target_position=parse_sky_position(coordinates))
+    return made
+
+
+def _run(
+    options: NightOptions, recipe: Recipe, request: _Request, *, stop: threading.Event, onlooker: Onlooker
+) -> LedgerCounts:
+    from stream.analysis.choice import parse_source_name
+    from stream.night.run import run_night
+
+    for text in (*([request.target] if request.target else []), *request.comparisons):
+        parse_source_name(text)
+    return run_night(options, recipe, stop=stop, onlooker=onlooker, prepare=lambda out: _save_request(out, request))
+
+
+def _save_request(out: Path, request: _Request) -> None:
+    """Write what was asked for to the selection of the night; what was not asked for stays as it is."""
+    import msgspec
+
+    from stream.selection import load_selection, save_selection
+
+    selection = load_selection(out)
+    if request.target is not None:
+        selection = msgspec.structs.replace(selection, requested_target=request.target, targets={})
+    if request.comparisons:
+        selection = msgspec.structs.replace(selection, requested_comparisons=request.comparisons, comparisons={})
+    if request.target is not None or request.comparisons:
+        save_selection(out, selection)
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """Set an event at SIGINT or SIGTERM, instead of an exception in the middle of something."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _health_line() -> Iterator[Onlooker]:
+    """Show the address of the page and, on a terminal, one line of health that changes in place."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from stream.night.report import health_sentence
+    from stream.night.run import Onlooker
+
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield Onlooker(on_page=_say_page)
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def show(status: NightStatus) -> None:
+            live.update(health_sentence(status), refresh=True)
+
+        yield Onlooker(on_status=show, on_page=_say_page)
+
+
+def _say_page(address: str) -> None:
+    typer.echo(f"page: {address}")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Onlooker]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from stream.night.run import Onlooker
+
+    columns = (TextColumn("Reducing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=sys.stderr)) as progress:
+        task = progress.add_task("frames", total=None)
+
+        def show(status: NightStatus) -> None:
+            done = status.n_measured + status.n_rejected
+            n_open = status.n_waiting + status.n_queued + status.n_in_work
+            progress.update(task, completed=done, total=done + n_open)
+
+        yield Onlooker(on_status=show)
+
+
+def _say_counts(counts: LedgerCounts) -> None:
+    by_key = ", ".join(f"{n} {key}" for key, n in sorted(counts.by_key.items()))
+    typer.echo(f"{counts.n_frames} frames: {counts.n_measured} measured{f' ({by_key})' if by_key else ''}")
+    if counts.n_rejected:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.by_reason.items()))
+        typer.echo(f"{counts.n_rejected} rejected: {reasons}; opticam-live status names each")
+    if counts.n_pending:
+        typer.echo(f"{counts.n_pending} not measured yet: the same command goes on with them")
+
+
+def _write_outputs(out: Path) -> None:
+    from stream.export import write_outputs
+
+    paths = write_outputs(out)
+    typer.echo(f"{len(paths)} files written to {out}")

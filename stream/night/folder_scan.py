@@ -1,0 +1,123 @@
+"""The files of a night's folder: names that are frames, and a scan that looks again only where something changed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_SUFFIXES = (".fit", ".fits", ".fts")
+_FRAME_SUFFIXES = (*_SUFFIXES, *(f"{suffix}.gz" for suffix in _SUFFIXES))
+_YIELD_EVERY = 500
+
+_log = logging.getLogger(__name__)
+
+
+def is_frame_name(name: str) -> bool:
+    """Whether a file name is that of a frame; hidden and temporary ones are not."""
+    return not name.startswith(".") and name.lower().endswith(_FRAME_SUFFIXES)
+
+
+def safe_name(relative: str) -> str:
+    """Path as it stands in the ledger: itself, or with escapes where it holds what cannot be printed or encoded."""
+    if relative.isprintable():
+        return relative
+    escaped = os.fsencode(relative).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in escaped)
+
+
+def refusal_of(folder: Path, relative: str) -> str | None:
+    """Why a file must not be opened, in one sentence; None if it may be."""
+    name = safe_name(relative)
+    if name != relative:
+        return f"{name}: a file name of printable characters is required"
+    path = folder / relative
+    if not path.is_file():
+        return f"{name} is not a regular file" if os.path.lexists(path) else None
+    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        return f"{name} is a link to a file outside of the night's folder"
+    return None
+
+
+class FolderScan:
+    """Lists the frames of a folder and all folders below it.
+
+    A folder whose modification time stood still over two listings in a row has no new names and is not listed
+    again until that changes; every so many scans all are, for file systems that keep time badly.
+
+    Parameters
+    ----------
+    exclude : Path
+        Folder that is left out: the outputs of the night may lie within its frames.
+    """
+
+    def __init__(self, folder: Path, exclude: Path, full_every: int = 15) -> None:
+        self._folder, self._exclude = folder, exclude.resolve()
+        self._full_every = full_every
+        self._mtime_ns: dict[str, int] = {}
+        self._settled: set[str] = set()
+        self._folders: dict[str, list[str]] = {}
+        self._n_scans = 0
+        self.is_reachable = True
+
+    def new_names(self) -> Iterator[str]:
+        """Paths, relative to the folder, of the frames in all folders that may have changed since the last scan."""
+        if self._n_scans % self._full_every == 0:
+            self._settled.clear()
+        self._n_scans += 1
+        pending = [""]
+        while pending:
+            relative = pending.pop()
+            yield from self._list(relative)
+            pending += self._folders.get(relative, ())
+
+    def _list(self, relative: str) -> Iterator[str]:
+        path = self._folder / relative
+        try:
+            mtime_ns = path.stat().st_mtime_ns
+            if relative in self._settled and self._mtime_ns.get(relative) == mtime_ns:
+                return
+            with os.scandir(path) as entries:
+                names, folders = self._sort_entries(relative, entries)
+        except OSError as error:
+            self._note_unreachable(relative, error)
+            return
+        self._note_listed(relative, mtime_ns)
+        self._folders[relative] = folders
+        for number, name in enumerate(names):
+            if number % _YIELD_EVERY == _YIELD_EVERY - 1:
+                time.sleep(0.0)  # the broker's loop runs in the same process
+            yield name
+
+    def _sort_entries(self, relative: str, entries: Iterator[os.DirEntry[str]]) -> tuple[list[str], list[str]]:
+        names, folders = [], []
+        for entry in entries:
+            name = f"{relative}/{entry.name}" if relative else entry.name
+            if is_frame_name(entry.name):
+                names.append(name)
+            elif (
+                not entry.name.startswith(".")
+                and entry.is_dir(follow_symlinks=False)
+                and Path(entry.path).resolve() != self._exclude
+            ):
+                folders.append(name)
+        return sorted(names), folders
+
+    def _note_listed(self, relative: str, mtime_ns: int) -> None:
+        if relative == "" and not self.is_reachable:
+            _log.warning("folder %s is back", self._folder)
+            self.is_reachable = True
+        if self._mtime_ns.get(relative) == mtime_ns:
+            self._settled.add(relative)
+        else:
+            self._settled.discard(relative)
+        self._mtime_ns[relative] = mtime_ns
+
+    def _note_unreachable(self, relative: str, error: OSError) -> None:
+        self._mtime_ns.pop(relative, None)
+        self._settled.discard(relative)
+        if relative == "" and self.is_reachable:
+            _log.warning("folder %s cannot be read: %s", self._folder, error)
+            self.is_reachable = False

@@ -1,0 +1,224 @@
+"""One night from start to end: the assembly of watcher, broker, workers and page."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream.config import Recipe
+from stream.errors import ConfigurationError, NightError
+from stream.messages import NightStatus
+from stream.night.broker import Broker
+from stream.night.broker_state import BrokerState
+from stream.night.ledger import Ledger, LedgerCounts
+from stream.night.monitor import Monitor
+from stream.night.night_folder import CATALOG_FOLDER, LOG_FOLDER, NightFolder, RunFile
+from stream.night.supervisor import PageServer, Supervisor
+from stream.night.watcher import Watcher, WatchSettings
+from stream.night.wire import BrokerWire, make_keys
+
+_DRAIN_S = 1.5
+_LEAVE_S = 1.0
+_INCOMPLETE_FINITE_S = 3.0
+_SWITCH_INTERVAL_S = 0.0005
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NightOptions:
+    """What a night is started with, apart from its recipe: nothing of it changes a number.
+
+    Attributes
+    ----------
+    finite : bool
+        Reduce the frames that are there and end.
+    use_events : bool
+        False for folders on file systems that send no events.
+    catalogs : tuple of Path
+        Catalogs of an earlier night, one file for a key.
+    port : int or None
+        Port of the page, 0 for any; None for no page.
+    """
+
+    folder: Path
+    out: Path
+    n_workers: int
+    finite: bool = False
+    use_events: bool = True
+    remeasure: bool = False
+    catalogs: tuple[Path, ...] = ()
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Onlooker:
+    """What the caller of a night is told while it runs; all in the thread that runs it."""
+
+    on_status: Callable[[NightStatus], None] = lambda status: None
+    on_page: Callable[[str], None] = lambda address: None
+
+
+def run_night(
+    options: NightOptions,
+    recipe: Recipe,
+    *,
+    stop: threading.Event,
+    onlooker: Onlooker | None = None,
+    prepare: Callable[[Path], None] = lambda out: None,
+) -> LedgerCounts:
+    """Run a night until `stop` is set or, if it is finite, until every frame has its outcome.
+
+    The same call on the same output folder goes on where an earlier run ended, however it ended. `prepare` is called
+    with the output folder once that is known to be free and of this recipe.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder of the frames does not exist, or the outputs would lie among the frames themselves.
+    RecipeMismatchError
+        If the output folder belongs to another recipe.
+    NightError
+        If the output folder is in use, the ledger cannot be written, or workers or page do not start.
+    """
+    folder = _checked_folder(options)
+    # Watcher and broker share this process: neither waits long for the other.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    with ExitStack() as stack:
+        home = stack.enter_context(NightFolder(options.out))
+        _log_to(home.path / LOG_FOLDER / "night.log", stack)
+        ledger = Ledger(home.path, recipe, folder=folder, remeasure=options.remeasure)
+        stack.callback(ledger.close)
+        _take_catalogs(options.catalogs, ledger, home.path)
+        home.write_recipe(recipe)
+        prepare(home.path)
+        make_keys(home.path)
+        night = _Night(options, recipe, home=home, ledger=ledger, folder=folder)
+        stack.callback(night.close)
+        night.run(stop, onlooker or Onlooker())
+        return ledger.counts()
+
+
+class _Night:
+    """The parts of a running night."""
+
+    def __init__(
+        self, options: NightOptions, recipe: Recipe, *, home: NightFolder, ledger: Ledger, folder: Path
+    ) -> None:
+        self._home, self._folder = home, folder
+        counts = ledger.counts()
+        self._wire = BrokerWire(home.path)
+        self._supervisor = Supervisor(home.path, options.n_workers)
+        monitor = Monitor(time.monotonic(), counts.n_measured, counts.n_rejected)
+        self._broker = Broker(
+            BrokerState(recipe.bootstrap), ledger, wire=self._wire, supervisor=self._supervisor, monitor=monitor
+        )
+        settings = WatchSettings(finite=options.finite, use_events=options.use_events)
+        if options.finite:
+            settings = WatchSettings(finite=True, incomplete_s=_INCOMPLETE_FINITE_S)
+        self._watcher = Watcher(
+            folder,
+            recipe.instrument,
+            exclude=home.path,
+            deliver=self._broker.post.deliver,
+            known=set(ledger.known_files()),
+            settings=settings,
+        )
+        self._page = PageServer(home.path, options.port) if options.port is not None else None
+        self._page_told: str | None = None
+        self._status_told: NightStatus | None = None
+
+    def run(self, stop: threading.Event, onlooker: Onlooker) -> None:
+        self._write_run_file()
+        self._supervisor.start()
+        if self._page is not None:
+            self._page.start()
+        self._broker.resume()
+        self._watcher.start()
+        self._broker.run(lambda: self._look_around(onlooker) and not stop.is_set())
+        self._watcher.stop()
+        self._broker.drain(_DRAIN_S)
+        self._supervisor.stop(_LEAVE_S)
+        onlooker.on_status(self._broker.save_final_status("finished"))
+
+    def close(self) -> None:
+        """End all that runs; after a failure nobody else does."""
+        self._watcher.stop()
+        self._supervisor.stop(0.0)
+        if self._page is not None:
+            self._page.stop(_LEAVE_S)
+        self._broker.close()
+        self._wire.close()
+
+    def _look_around(self, onlooker: Onlooker) -> bool:
+        if self._watcher.failure is not None:
+            raise NightError(f"the watcher of {self._folder} ended: {self._watcher.failure}") from self._watcher.failure
+        if self._page is not None:
+            self._page.check(time.monotonic())
+            if self._page.address is not None and self._page.address != self._page_told:
+                self._page_told = self._page.address
+                self._write_run_file()
+                onlooker.on_page(self._page.address)
+        if self._broker.status is not None and self._broker.status is not self._status_told:
+            self._status_told = self._broker.status
+            onlooker.on_status(self._status_told)
+        return True
+
+    def _write_run_file(self) -> None:
+        self._home.write_run_file(
+            RunFile(
+                pid=os.getpid(),
+                folder=str(self._folder),
+                router=self._wire.router_endpoint,
+                publisher=self._wire.publisher_endpoint,
+                page=self._page_told,
+            )
+        )
+
+
+def _checked_folder(options: NightOptions) -> Path:
+    folder = options.folder.resolve()
+    if not folder.is_dir():
+        raise ConfigurationError(f"folder {options.folder} does not exist")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise ConfigurationError(f"folder {options.folder} cannot be read")
+    if options.out.resolve() == folder:
+        raise ConfigurationError(f"output folder {options.out} is the folder of the frames: another one is required")
+    return folder
+
+
+def _take_catalogs(paths: tuple[Path, ...], ledger: Ledger, out: Path) -> None:
+    """Take catalogs of an earlier night into this one."""
+    if not paths:
+        return
+    from stream.measure.catalog import load_catalog, save_catalog
+
+    for path in paths:
+        catalog = load_catalog(path)
+        ledger.save_catalog(catalog)
+        save_catalog(catalog, out / CATALOG_FOLDER / f"{catalog.key.replace(':', '-')}_catalog.ecsv")
+
+
+def _log_to(path: Path, stack: ExitStack) -> None:
+    """Write the log of this process to a file for as long as the night runs."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+    logger = logging.getLogger("stream")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+    def restore() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
+
+    stack.callback(restore)

@@ -1,0 +1,313 @@
+"""Finds complete frames: events of the file system are hints, a periodic scan is the truth.
+
+A file is complete when its header and data bytes are all there (padding may be missing) and it was closed or moved
+in, or its size and modification time have held still for a moment. A file that stays incomplete arrives after a
+time-out all the same; the worker then says what is wrong with it. Folders below the night's folder are searched too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+from stream.errors import FrameIncompleteError, FrameRejectedError
+from stream.instruments import Instrument
+from stream.measure.frames import peek_frame
+from stream.messages import FrameArrived
+from stream.night.folder_scan import FolderScan, is_frame_name, refusal_of, safe_name
+
+_EVENTS: list[type[FileSystemEvent]] = [
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+]
+_CHECK_EVERY_S = 0.05
+_SCAN_SHARE = 0.1
+_DELIVERED_AT_ONCE = 2000
+_SCAN_MARK = ""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """How a folder is watched, seconds.
+
+    Attributes
+    ----------
+    finite : bool
+        Search once and end, instead of going on for ever.
+    use_events : bool
+        False where the file system sends none, such as NFS: the scan alone finds the files.
+    hold_s : float
+        A file with all its bytes that was not seen being closed must hold still for so long.
+    odd_hold_s : float
+        The same for a file that does not look like FITS yet.
+    incomplete_s : float
+        A file that lacks bytes arrives after holding still for so long.
+    old_s : float
+        A file modified longer ago than this has held still already when it is first seen.
+    """
+
+    finite: bool = False
+    use_events: bool = True
+    scan_s: float = 2.0
+    hold_s: float = 0.2
+    odd_hold_s: float = 5.0
+    incomplete_s: float = 30.0
+    old_s: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A file that arrived; `refusal` says why it must not be opened."""
+
+    message: FrameArrived
+    refusal: str | None = None
+
+
+Deliver = Callable[[list[Arrival], bool], None]
+"""Takes arrivals, and whether they are the last ones."""
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A file that was seen and has not arrived yet."""
+
+    size_bytes: int = -1
+    mtime_ns: int = -1
+    still_since_s: float = 0.0
+    closed: bool = False
+    was_old: bool = False
+    incomplete: bool = False
+
+
+class Watcher:
+    """Watches a folder from a thread of its own.
+
+    Parameters
+    ----------
+    exclude : Path
+        Folder of the outputs.
+    deliver : callable
+        Called in the watcher's thread.
+    known : set of str
+        Names, as of `safe_name`, that the ledger has already.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        instrument: Instrument,
+        *,
+        exclude: Path,
+        deliver: Deliver,
+        known: set[str],
+        settings: WatchSettings | None = None,
+    ) -> None:
+        self._folder, self._instrument = folder, instrument
+        self._settings = settings or WatchSettings()
+        self._deliver, self._known = deliver, known
+        self._exclude = exclude
+        self._scan = FolderScan(folder, exclude)
+        self._hints: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
+        self._candidates: dict[str, _Candidate] = {}
+        self._stopped = threading.Event()
+        self._observer: BaseObserver | None = None
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Start watching; the folder must exist."""
+        if self._settings.use_events and not self._settings.finite:
+            self._start_observer()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        self._hints.put((_SCAN_MARK, False))
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join(2.0)
+        if self._thread.is_alive():
+            self._thread.join(2.0)
+
+    def hint(self, relative: str, *, closed: bool) -> None:
+        """Look at a file soon; safe to call from any thread."""
+        self._hints.put((relative, closed))
+
+    def _start_observer(self) -> None:
+        observer = Observer()
+        try:
+            observer.schedule(_Handler(self, self._folder), self._folder, recursive=True, event_filter=_EVENTS)
+            observer.start()
+        except OSError as error:
+            _log.warning(
+                "no events from %s (%s): it is searched every %g s", self._folder, error, self._settings.scan_s
+            )
+            return
+        self._observer = observer
+
+    def _run(self) -> None:
+        try:
+            if self._settings.finite:
+                self._run_once()
+            else:
+                self._run_on()
+        except BaseException as error:
+            # The night process looks at this every round: a night without its watcher must not look alive.
+            self.failure = error
+            _log.exception("the watcher ended")
+            raise
+
+    def _run_once(self) -> None:
+        self._take_scan()
+        while self._candidates and not self._stopped.is_set():
+            self._check_candidates()
+            if self._candidates:
+                self._stopped.wait(_CHECK_EVERY_S)
+        self._deliver([], True)
+
+    def _run_on(self) -> None:
+        next_scan_s = 0.0
+        while not self._stopped.is_set():
+            now_s = time.monotonic()
+            if now_s >= next_scan_s:
+                self._take_scan()
+                took_s = time.monotonic() - now_s
+                next_scan_s = now_s + max(self._settings.scan_s, took_s / _SCAN_SHARE)
+            self._check_candidates()
+            wait_s = next_scan_s - time.monotonic()
+            self._take_hints(min(wait_s, _CHECK_EVERY_S) if self._candidates else wait_s)
+
+    def _take_scan(self) -> None:
+        for name in self._scan.new_names():
+            if safe_name(name) not in self._known:
+                self._candidates.setdefault(name, _Candidate())
+
+    def _take_hints(self, wait_s: float) -> None:
+        try:
+            name, closed = self._hints.get(timeout=max(wait_s, 0.0))
+            while True:
+                if name and safe_name(name) not in self._known:
+                    candidate = self._candidates.setdefault(name, _Candidate())
+                    candidate.closed = candidate.closed or closed
+                name, closed = self._hints.get_nowait()
+        except queue.Empty:
+            return
+
+    def _check_candidates(self) -> None:
+        """Deliver the files that are complete, in order of time and path."""
+        arrived: list[Arrival] = []
+        for name in sorted(self._candidates):
+            if self._stopped.is_set():
+                return
+            arrival = self._check(name, self._candidates[name])
+            if arrival is not None:
+                self._known.add(arrival.message.path)
+                del self._candidates[name]
+                arrived.append(arrival)
+            if len(arrived) == _DELIVERED_AT_ONCE and not self._settings.finite:
+                self._deliver(_in_order(arrived), False)
+                arrived = []
+        for name in [name for name, candidate in self._candidates.items() if candidate.mtime_ns < 0]:
+            del self._candidates[name]
+        if arrived:
+            self._deliver(_in_order(arrived), False)
+
+    def _check(self, name: str, candidate: _Candidate) -> Arrival | None:
+        """Return the arrival of a file if it has arrived; a file that is gone loses its modification time."""
+        refusal = refusal_of(self._folder, name)
+        try:
+            status = (self._folder / name).lstat() if refusal else (self._folder / name).stat()
+        except OSError:
+            candidate.mtime_ns = -1
+            return None
+        message = FrameArrived(safe_name(name), status.st_size, status.st_mtime_ns, time.time())
+        if refusal is not None:
+            return Arrival(message, refusal)
+        now_s = time.monotonic()
+        if (candidate.size_bytes, candidate.mtime_ns) != (status.st_size, status.st_mtime_ns):
+            candidate.was_old = candidate.mtime_ns < 0 and time.time() - status.st_mtime > self._settings.old_s
+            candidate.size_bytes, candidate.mtime_ns, candidate.still_since_s = (
+                status.st_size,
+                status.st_mtime_ns,
+                now_s,
+            )
+        still_s = now_s - candidate.still_since_s
+        return self._arrival(name, candidate, message, still_s)
+
+    def _arrival(self, name: str, candidate: _Candidate, message: FrameArrived, still_s: float) -> Arrival | None:
+        settings = self._settings
+        settled = candidate.closed or candidate.was_old
+        if candidate.incomplete:
+            # That it was closed says little here: copies are made in pieces.
+            late = (candidate.was_old and settings.finite) or still_s >= settings.incomplete_s
+            return Arrival(message) if late else None
+        if not settled and still_s < settings.hold_s:
+            return None
+        try:
+            header = peek_frame(self._folder / name, name).header
+        except FrameIncompleteError:
+            candidate.incomplete = True
+            return self._arrival(name, candidate, message, still_s)
+        except (FrameRejectedError, OSError):
+            return Arrival(message) if settled or still_s >= settings.odd_hold_s else None
+        try:
+            facts = self._instrument.describe(header, name)
+        except FrameRejectedError:
+            return Arrival(message)
+        arrived = FrameArrived(
+            message.path,
+            message.size_bytes,
+            message.mtime_ns,
+            time.time(),
+            facts.key,
+            facts.time_mjd_utc,
+        )
+        return Arrival(arrived)
+
+
+class _Handler(FileSystemEventHandler):
+    """Turns events into hints."""
+
+    def __init__(self, watcher: Watcher, folder: Path) -> None:
+        self._watcher, self._folder = watcher, folder
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Pass on names of frames; a new folder is left to the scan."""
+        text = event.dest_path or event.src_path
+        path = Path(os.fsdecode(text))
+        if event.is_directory or not is_frame_name(path.name) or not path.is_relative_to(self._folder):
+            return
+        closed = isinstance(event, FileClosedEvent | FileMovedEvent)
+        self._watcher.hint(path.relative_to(self._folder).as_posix(), closed=closed)
+
+
+def _in_order(arrivals: list[Arrival]) -> list[Arrival]:
+    def rank(arrival: Arrival) -> tuple[float, str]:
+        mjd = arrival.message.time_mjd_utc
+        return (mjd if mjd is not None else float("-inf"), arrival.message.path)
+
+    return sorted(arrivals, key=rank)
