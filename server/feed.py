@@ -19,7 +19,7 @@ from server.night_view import CurveView, NightView
 from server.pictures import Picture, read_picture
 from server.subscription import Heard, Subscription
 from stream.config import APERTURE_LABEL
-from stream.errors import OpticamLiveError
+from stream.errors import ConfigurationError, OpticamLiveError
 from stream.messages import Catalog, CatalogBuilt, FrameMeasured, FrameRejected, NightStatus, Selection
 from stream.night.ledger import LedgerReader
 from stream.selection import SELECTION_FILE, load_selection, save_selection
@@ -74,12 +74,18 @@ class Feed:
         self._selection_stamp: tuple[int, int] | None = (0, 0)
         self._due_s = {"ledger": 0.0, "selection": 0.0}
         self._notices: tuple[str, ...] = ()
+        self._selection_problem = ""
         self._dirty = True
 
     @property
     def view(self) -> NightView:
         """The newest snapshot."""
         return self._view
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a running night was found that publishes what it measures."""
+        return self._subscription.is_connected
 
     def start(self) -> None:
         """Read the night so far, then follow it on threads of the feed's own."""
@@ -249,8 +255,13 @@ class Feed:
         except FileNotFoundError:
             stamp = None
         if stamp != self._selection_stamp:
-            self._selection_stamp = stamp
-            self._model.change_selection(load_selection(self._out))
+            self._selection_stamp, self._dirty = stamp, True
+            try:
+                self._model.change_selection(load_selection(self._out))
+                self._selection_problem = ""
+            except ConfigurationError as problem:
+                # The last good selection stays in use.
+                self._selection_problem = str(problem)
 
     def _reload(self) -> None:
         """Read the whole night: at the start, and when another set of measurements was begun."""
@@ -300,7 +311,7 @@ class Feed:
             status=self._status,
             rejected=self._rejected,
             n_rejected=self._n_rejected,
-            notices=self._notices,
+            notices=tuple(filter(None, (*self._notices, self._selection_problem))),
         )
 
     def _look_at_frames(self) -> None:

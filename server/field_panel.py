@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from bokeh.core.properties import value
 from bokeh.events import Tap
-from bokeh.layouts import column
+from bokeh.layouts import column, row
 from bokeh.models import (
     Button,
     Column,
@@ -28,7 +28,7 @@ from server.night_view import KeyView, NightView
 from server.pictures import Picture
 from server.selecting import nearest_source
 
-CLICK_SETS = ("a click sets the target", "comparison stars")
+CLICK_SETS = ("target", "comparisons")
 _TARGET, _COMPARISON = range(2)
 _MOST_REJECTED_LISTED = 30
 
@@ -66,7 +66,7 @@ class FieldPanel:
         self.root: Column = column(
             self._key_buttons,
             self.figure,
-            self._click_sets,
+            row(_label_of("click sets"), self._click_sets, sizing_mode="stretch_width"),
             self._automatic,
             self._answer,
             self._choices,
@@ -129,7 +129,6 @@ class FieldPanel:
             text_font=value(theme.FONT),
             text_font_size="12px",
             text_font_style="bold",
-            text_outline_color=theme.BACKGROUND,
         )
         plot.on_event(Tap, self._clicked)
         return plot
@@ -236,6 +235,10 @@ def _choices_text(view: NightView) -> str:
             f" · <span class='comparison'>comparisons {stars}</span><br><span class='why'>{why}</span></div>"
         )
     return f"<div class='keys'>{''.join(blocks)}</div>"
+
+
+def _label_of(text: str) -> Div:
+    return Div(text=f"<span class='why'>{text}</span>", stylesheets=[theme.TEXT_STYLE], margin=(10, 0, 5, 5))
 
 
 def _text(name: str) -> Div:

@@ -140,10 +140,10 @@ def _title(key_view: KeyView, curve: CurveView) -> str:
     stars = ", ".join(str(number) for number in key_view.choice.comparisons[:8])
     if len(key_view.choice.comparisons) > 8:
         stars += f" and {len(key_view.choice.comparisons) - 8} more"
-    title = f"{key_view.key} · target {key_view.choice.target} / {stars} · {curve.n_points:,} points"
+    choice = f"{curve.n_points:,} points · target {key_view.choice.target} / {stars}"
     if not math.isfinite(curve.rms):
-        return title
-    return f"{title} · rms {100.0 * curve.rms:.2f} % · errors {100.0 * curve.typical_err:.2f} %"
+        return f"{key_view.key} · {choice}"
+    return f"{key_view.key} · rms {100.0 * curve.rms:.2f} % · errors {100.0 * curve.typical_err:.2f} % · {choice}"
 
 
 class LightCurvePanel:

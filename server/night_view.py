@@ -180,10 +180,10 @@ def smoothed(frequency: FloatArray, power: FloatArray) -> dict[str, FloatArray]:
 
 
 def significant(value: float, error: float) -> str:
-    """A number with the digits that its error leaves, at most six after the point."""
+    """A number with the digits that its error leaves, one of them uncertain, at most six after the point."""
     if not (math.isfinite(error) and error > 0.0):
         return f"{value:.4g}"
-    digits = min(6, max(1, 1 - math.floor(math.log10(error))))
+    digits = min(6, max(1, -math.floor(math.log10(error))))
     return f"{value:.{digits}f}"
 
 

@@ -19,7 +19,7 @@ Heard = FrameMeasured | FrameRejected | CatalogBuilt | NightStatus
 
 RUN_FILE = "night.run.json"
 KEYS_FOLDER = ".keys"
-_PUBLISHER_FIELD = "publisher"
+_PID_FIELD, _PUBLISHER_FIELD = "pid", "publisher"
 _CLIENT_KEY, _BROKER_KEY = "client.key_secret", "broker.key"
 _HIGH_WATER_MARK = 10_000
 _MOST_AT_ONCE = 2000
@@ -34,7 +34,7 @@ class Subscription:
         self._out = out
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
-        self._endpoint: str | None = None
+        self._night: tuple[int, str] | None = None
         self._poller = zmq.Poller()
 
     @property
@@ -44,12 +44,12 @@ class Subscription:
 
     def look(self) -> None:
         """Follow the night's run file: connect when it appears or changes, disconnect when it is gone."""
-        endpoint = self._find_endpoint()
-        if endpoint == self._endpoint:
+        night = self._find_night()
+        if night == self._night:
             return
         self._disconnect()
-        if endpoint is not None:
-            self._connect(endpoint)
+        if night is not None:
+            self._connect(night)
 
     def receive(self, timeout_s: float) -> list[Heard]:
         """Wait for messages and return all that are there; empty after `timeout_s` seconds of silence."""
@@ -72,17 +72,18 @@ class Subscription:
         self._disconnect()
         self._context.term()
 
-    def _find_endpoint(self) -> str | None:
+    def _find_night(self) -> tuple[int, str] | None:
+        """Process and endpoint: a night that was started again has new keys, maybe at the same endpoint."""
         try:
             content = json.loads((self._out / RUN_FILE).read_text(encoding="utf-8"))
-            return str(content[_PUBLISHER_FIELD])
+            return int(content[_PID_FIELD]), str(content[_PUBLISHER_FIELD])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             _log.warning("%s of %s cannot be read: %s", RUN_FILE, self._out, error)
             return None
 
-    def _connect(self, endpoint: str) -> None:
+    def _connect(self, night: tuple[int, str]) -> None:
         keys = self._out / KEYS_FOLDER
         try:
             public, secret = zmq.auth.load_certificate(keys / _CLIENT_KEY)
@@ -97,12 +98,12 @@ class Subscription:
         subscriber.curve_publickey, subscriber.curve_secretkey = public, secret
         subscriber.curve_serverkey = broker
         subscriber.subscribe(b"")
-        subscriber.connect(endpoint)
+        subscriber.connect(night[1])
         self._poller.register(subscriber, zmq.POLLIN)
-        self._socket, self._endpoint = subscriber, endpoint
+        self._socket, self._night = subscriber, night
 
     def _disconnect(self) -> None:
         if self._socket is not None:
             self._poller.unregister(self._socket)
             self._socket.close(linger=0)
-        self._socket, self._endpoint = None, None
+        self._socket, self._night = None, None

@@ -6,15 +6,12 @@ cycle from key to key; the field drifts. The numbers are those of one seed.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -198,7 +195,7 @@ class FakeNight:
             path = self._frames / self._arrival(key, index).path
             temporary = path.with_suffix(".part")
             write_picture(temporary, drift_px(index), self._random)
-            os.replace(temporary, path)
+            temporary.replace(path)
 
 
 def source_table(key: str, index: int, cadence: Cadence, random: np.random.Generator) -> NDArray[np.float64]:
@@ -241,13 +238,3 @@ def grow(night: FakeNight, stopping: threading.Event, *, pause_s: float = 0.1) -
     """Add a frame a key each `pause_s` seconds until told to stop."""
     while not stopping.wait(pause_s):
         night.advance(1)
-
-
-def write_run_file(out: Path, content: dict[str, object]) -> None:
-    """Say where the night can be heard."""
-    (out / "night.run.json").write_text(json.dumps(content), encoding="utf-8")
-
-
-def encoded(message: msgspec.Struct) -> bytes:
-    """A message as the broker sends it."""
-    return msgspec.msgpack.encode(message)
