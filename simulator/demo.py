@@ -27,7 +27,7 @@ N_BACKLOG = 180
 FRAMES_FOLDER = "frames"
 _NOMINAL_FRAMES = 3600
 _DEFAULT_OUT = "demo-night"
-_STOP_WITHIN_S = 4.0
+_STOP_WITHIN_S = 3.5
 _ADDRESS = re.compile(r"https?://\S+")
 
 

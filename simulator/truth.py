@@ -81,16 +81,21 @@ class SignalTruth(msgspec.Struct, frozen=True):
     reference_mjd_utc: float = 0.0
 
 
-class Summary(msgspec.Struct, frozen=True):
-    """Content of ``truth.json``.
+class SourcesTruth(msgspec.Struct, frozen=True):
+    """The sources on the reference field, in the order of their numbers."""
 
-    `sources` and `frames` are columns: lists of equal length by name. Rates are electrons per second by key, means
-    over the night before clouds.
-    """
+    x: list[float]
+    y: list[float]
+    rate_e_per_s: dict[str, list[float]]
+    """Mean over the night before clouds, electrons per second, by key."""
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """Content of ``truth.json``; `frames` are columns: lists of equal length by name."""
 
     settings: NightSettings
     signal: SignalTruth
-    sources: dict[str, list[float] | dict[str, list[float]]]
+    sources: SourcesTruth
     frames: dict[str, list[Any]]
     exposure_s: float
     dark_e_per_px: float
@@ -179,11 +184,11 @@ class TruthWriter:
                 lag_rad={key: PHASE_LAG_RAD[name] for name, key in keys.items()},
                 reference_mjd_utc=40587.0 + settings.start_unix_ms / 86_400_000.0,
             ),
-            sources={
-                "x": sky.x.tolist(),
-                "y": sky.y.tolist(),
-                "rate_e_per_s": {key: sky.rate_e_per_s(name).tolist() for name, key in keys.items()},
-            },
+            sources=SourcesTruth(
+                x=sky.x.tolist(),
+                y=sky.y.tolist(),
+                rate_e_per_s={key: sky.rate_e_per_s(name).tolist() for name, key in keys.items()},
+            ),
             frames=self._frames,
             exposure_s=settings.exposure,
             dark_e_per_px=next(iter(detectors.values())).dark_e_per_px(settings.exposure),

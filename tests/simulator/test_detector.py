@@ -42,7 +42,9 @@ def test_background_has_the_skewness_of_a_poisson_number(empty_frames: NDArray[n
     state = Sky(settings).state("g", 0)
     electrons = state.sky_e_per_px + Detector(settings, "g").dark_e_per_px(state.exposure_s)
     third_moment = ((empty_frames - empty_frames.mean()) ** 3).mean()
-    assert third_moment == pytest.approx(electrons, rel=0.02)  # the third central moment of a Poisson number is its mean
+    assert third_moment == pytest.approx(
+        electrons, rel=0.02
+    )  # the third central moment of a Poisson number is its mean
 
 
 def test_pixels_are_independent_in_space_and_time(empty_frames: NDArray[np.float64]) -> None:
@@ -126,7 +128,8 @@ def test_hot_pixels_stay_and_are_as_many_as_asked_for() -> None:
     assert (hot.any(axis=0) & ~hot.all(axis=0)).sum() < 10
     other = Detector(settings, "r")
     own = Detector(settings, "g")
-    assert len(set(zip(own.hot_row, own.hot_column, strict=True)) & set(zip(other.hot_row, other.hot_column))) < 30
+    own_places, other_places = (set(zip(d.hot_row, d.hot_column, strict=True)) for d in (own, other))
+    assert len(own_places & other_places) < 30
 
 
 def test_cosmic_rays_hit_other_pixels_each_time_and_their_place_is_known() -> None:
