@@ -141,7 +141,7 @@ def align(
         alignment = refine(frame, stars, shifted, settings=settings, bad_pixels=bad_pixels)
         if alignment is not None:
             return alignment
-    found = detect_sources(frame.electrons(), detection, bad_pixels=bad_pixels)
+    found = detect_sources(frame.electrons(), detection, star_sigma_px=stars.window_sigma_px, bad_pixels=bad_pixels)
     if not len(found.xy):
         raise FrameRejectedError(Reason.NO_STARS, f"{frame.name} shows no star above {detection.threshold_sigma} sigma")
     for transform in match_patterns(stars, found.xy, frame.shape, settings.n_control_points):

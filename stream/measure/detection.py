@@ -13,7 +13,7 @@ from scipy import ndimage
 from stream.config import DetectionSettings
 from stream.messages import FloatArray
 
-_KERNEL_SIGMA_PX = 1.2
+UNKNOWN_SIGMA_PX = 1.2
 _SHARPEST_NEIGHBOUR_SHARE = 0.15
 _HOT_SIGMA = 8.0
 _HOT_MESH_PX = 32
@@ -34,16 +34,21 @@ def detect_sources(
     electrons: NDArray[np.floating],
     settings: DetectionSettings,
     *,
+    star_sigma_px: float = UNKNOWN_SIGMA_PX,
     bad_pixels: NDArray[np.bool_] | None = None,
 ) -> DetectedSources:
     """Find what rises above the background (Bertin & Arnouts 1996, A&AS 117, 393, as coded in sep).
 
-    Bad pixels are mended first; they do not make sources, and the sources under them are not lost.
+    The image is smoothed by a Gaussian as wide as the stars, and the threshold counts standard deviations of the
+    smoothed background. Bad pixels are mended first; they do not make sources, and the sources under them are not
+    lost.
 
     Parameters
     ----------
     electrons : array, shape (rows, columns)
         NaN marks pixels without value.
+    star_sigma_px : float
+        Width of the stars, as far as it is known.
     """
     image = np.array(electrons, dtype=np.float32, order="C")
     missing = ~np.isfinite(image)
@@ -53,35 +58,38 @@ def detect_sources(
         image[missing] = np.median(image[~missing])
     if bad_pixels is not None:
         image = mend_pixels(image, bad_pixels)
+    smooth = ndimage.gaussian_filter(image, star_sigma_px, mode="nearest", truncate=3.0)
     mesh = min(settings.mesh_px, *image.shape)
-    background = sep.Background(image, mask=missing, bw=mesh, bh=mesh)
+    background = sep.Background(smooth, mask=missing, bw=mesh, bh=mesh)
     if not background.globalrms > 0.0:
         return _nothing()
-    offsets = np.arange(-3, 4)
-    kernel = np.exp(-0.5 * (offsets[:, None] ** 2 + offsets[None, :] ** 2) / _KERNEL_SIGMA_PX**2)
     try:
         found = sep.extract(
-            image - background.back(),
+            smooth - background.back(),
             settings.threshold_sigma,
             err=background.rms(),
             mask=missing,
             minarea=settings.min_pixels,
-            filter_kernel=kernel,
+            filter_kernel=None,
         )
     except Exception as error:
         # sep raises bare Exception when a field is too crowded for its buffers.
         if "buffer" in str(error) or "overflow" in str(error):
             return _nothing()
         raise
-    real = (found["b"] > 0.4) & np.isfinite(found["flux"]) & (found["flux"] > 0.0)
+    real = np.isfinite(found["flux"]) & (found["flux"] > 0.0) & (found["b"] > 0.5 * star_sigma_px)
     found = found[real][np.argsort(-found["flux"][real], kind="stable")]
     return DetectedSources(
         np.column_stack([found["x"], found["y"]]).astype(np.float64),
         found["flux"].astype(np.float64),
-        found["a"].astype(np.float64),
-        found["b"].astype(np.float64),
+        _without_smoothing(found["a"], star_sigma_px),
+        _without_smoothing(found["b"], star_sigma_px),
         found["theta"].astype(np.float64),
     )
+
+
+def _without_smoothing(sigma_px: FloatArray, smoothing_px: float) -> FloatArray:
+    return np.sqrt(np.maximum(sigma_px.astype(np.float64) ** 2 - smoothing_px**2, 0.25))
 
 
 def find_hot_pixels(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:

@@ -94,7 +94,7 @@ def _check_like(frame: Frame, first: Frame) -> None:
 def _catalog_of(key: str, stacked: StackedField, recipe: Recipe) -> Catalog | None:
     """Find sources on the picture, place and measure them on the frames, number them by flux."""
     reference = stacked.frames[0]
-    found = detect_sources(stacked.picture, recipe.detection).xy
+    found = detect_sources(stacked.picture, recipe.detection, star_sigma_px=stacked.sigma_px).xy
     found = found[_inside(found, reference.shape, recipe.detection.border_px)]
     if not len(found):
         return None
