@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 TABLE_FILE, SUMMARY_FILE = "truth.ecsv", "truth.json"
+_MOST_PENDING = 500  # frames that wait for their rows: bounds the memory of a long night
 
 _COLUMNS: tuple[tuple[str, str, str, str], ...] = (
     ("file", "string", "", "name of the frame"),
@@ -148,16 +149,21 @@ class TruthWriter:
     def add(self, states: Sequence[FrameState]) -> None:
         """Note frames that were written."""
         self._pending.extend(states)
+        if len(self._pending) >= _MOST_PENDING:
+            self._append_rows()
 
     def flush(self) -> None:
         """Append pending rows to the table and replace the summary, atomically."""
+        self._append_rows()
+        write_atomically(self._folder / SUMMARY_FILE, msgspec.json.encode(self._summary()))
+
+    def _append_rows(self) -> None:
         with (self._folder / TABLE_FILE).open("a", encoding="ascii") as file:
             for state in self._pending:
                 file.write(self._rows(state))
                 for name in _FRAME_COLUMNS:
                     self._frames[name].append(_frame_value(state, name))
         self._pending.clear()
-        write_atomically(self._folder / SUMMARY_FILE, msgspec.json.encode(self._summary()))
 
     def _rows(self, state: FrameState) -> str:
         fraction, saturated = light_on_frame(state, detector_of(self._settings, state.filter_name))

@@ -275,3 +275,12 @@ def test_frames_are_made_twice_as_fast_as_plain_poisson_numbers() -> None:
     frame_s = best_of(lambda: factory.content(factory.states(1)[0]))
     poisson_s = best_of(lambda: generator.poisson(10.0, (512, 512)))
     assert frame_s < poisson_s / 2.0
+
+
+def test_the_table_of_a_long_night_is_written_piece_by_piece_and_complete(tmp_path: Path) -> None:
+    simulate_night(tmp_path, NightSettings(n_images=200, binning=16))
+    truth = load_truth(tmp_path)
+    assert len(truth.table) == 200 * 3 * 6
+    assert len(truth.summary.frames["file"]) == len(set(truth.summary.frames["file"])) == 600
+    for key in ("1:g", "2:r", "3:i"):
+        assert (truth.column("frame", key)[:, 0] == np.arange(200)).all()
