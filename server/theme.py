@@ -122,7 +122,7 @@ body {{ padding: 8px; }}
 .health {{ grid-area: health; flex-direction: row; flex-wrap: wrap; align-items: center; gap: 4px 14px; }}
 .health > div {{ flex: 0 1 auto; }}
 .health > .line {{ flex: 1 1 320px; }}
-.curves {{ grid-area: curves; }} .spectra {{ grid-area: spectra; }}
+.curves {{ grid-area: curves; overflow: hidden; }} .spectra {{ grid-area: spectra; overflow: hidden; }}
 .field {{ grid-area: field; overflow-y: auto; }}
 .name {{ font-size: 15px; font-weight: 650; color: {TEXT}; white-space: nowrap; }}
 @media (max-width: 820px) {{

@@ -22,9 +22,9 @@ SIZES = ((1920, 1080), (1280, 800), (390, 844))
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A night that grows by three frames each tenth of a second, and the address of its page."""
+    """A night that grows by a frame a key each tenth of a second, and the address of its page."""
 
-    night: FakeNight
+    out: Path
     address: str
 
 
@@ -36,23 +36,27 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[Served]:
-    night = FakeNight(tmp_path / "night", frames=tmp_path / "frames")
-    night.advance(300)
-    stopping = threading.Event()
-    growing = threading.Thread(target=_grow, args=(night, stopping))
+    out = tmp_path / "night"
+    begun, stopping = threading.Event(), threading.Event()
+
+    def grow() -> None:
+        # The ledger belongs to the thread that opened it.
+        night = FakeNight(out, frames=tmp_path / "frames")
+        night.advance(300)
+        begun.set()
+        while not stopping.wait(0.1):
+            night.advance(1)
+        night.finish()
+
+    growing = threading.Thread(target=grow)
     growing.start()
     try:
-        with served(night.out) as address:
-            yield Served(night, address)
+        assert begun.wait(30.0)
+        with served(out) as address:
+            yield Served(out, address)
     finally:
         stopping.set()
         growing.join()
-        night.finish()
-
-
-def _grow(night: FakeNight, stopping: threading.Event) -> None:
-    while not stopping.wait(0.1):
-        night.advance(1)
 
 
 def test_an_observer_watches_a_night_and_chooses_another_target(browser: Browser, live: Served) -> None:

@@ -7,7 +7,6 @@ cycle from key to key; the field drifts. The numbers are those of one seed.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,9 +231,3 @@ def write_picture(path: Path, shift_px: float, random: np.random.Generator) -> N
     for (source_x, source_y), flux in zip(POSITIONS, FLUXES_E, strict=True):
         image += flux / 40.0 * np.exp(-((x - source_x - shift_px) ** 2 + (y - source_y) ** 2) / (2.0 * 1.7**2))
     fits.PrimaryHDU(np.clip(image, 0, 65535).astype(np.uint16)).writeto(path, overwrite=True)
-
-
-def grow(night: FakeNight, stopping: threading.Event, *, pause_s: float = 0.1) -> None:
-    """Add a frame a key each `pause_s` seconds until told to stop."""
-    while not stopping.wait(pause_s):
-        night.advance(1)
