@@ -20,7 +20,7 @@ from stream.flags import Flag
 from stream.measure.alignment import Alignment, AlignmentStars, Transform, align
 from stream.measure.frames import Frame
 from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
-from stream.measure.psf import Psf, psf_from_stars
+from stream.measure.psf import Psf
 from stream.messages import NOT_KNOWN, SOURCE_COLUMNS, Catalog, FloatArray, FrameMeasured
 from stream.timestamps import SkyPosition, airmass, altitude_deg, barycentric_mjd_tdb
 
@@ -102,7 +102,7 @@ def process_frame(
     if alignment is None:
         numbers = _unaligned_numbers(reference)
     else:
-        psf = psf_from_stars(alignment.centres, alignment.used, reference.stars.window_sigma_px)
+        psf = alignment.psf()
         positions = alignment.transform.apply(reference.positions)
         fluxes = measure_forced_fluxes(
             frame,

@@ -11,6 +11,7 @@ rung can align has no transform: never a guess.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from stream.errors import FrameRejectedError, Reason
 from stream.measure.centroids import StarCentres, centre_stars, sky_subtracted_stamps
 from stream.measure.detection import detect_sources
 from stream.measure.frames import Frame
+from stream.measure.psf import Psf, psf_from_stars
 from stream.messages import FloatArray
 
 _CENTROID_FLOOR_PX = 0.02
@@ -33,6 +35,7 @@ _FEWEST_SHARE = 0.5
 _LARGEST_FLUX_FACTOR = 2.5
 _FEWEST_ALIKE = 0.6
 _MATCH_RADIUS_FWHM = 2.0
+_WIDE_WINDOW = 3.0  # for trailed and badly defocused frames
 _VOTERS = 12
 _VOTE_HALF_SIDE_PX = 24
 
@@ -107,13 +110,19 @@ class AlignmentStars:
 class Alignment:
     """The transform of one frame and what it rests on.
 
-    `used` marks, among the alignment stars, those that the fit kept.
+    `used` marks, among the alignment stars, those that the fit kept; `window_sigma_px` is the width of the window
+    that they were centred with.
     """
 
     transform: Transform
     centres: StarCentres
     used: NDArray[np.bool_]
     rms_px: float
+    window_sigma_px: float
+
+    def psf(self) -> Psf:
+        """Point-spread function of the frame, from the stars that the transform rests on."""
+        return psf_from_stars(self.centres, self.used, self.window_sigma_px)
 
 
 def align(
@@ -133,21 +142,35 @@ def align(
         With `Reason.NO_STARS` if the frame shows no star at all.
     """
     predicted = hint if hint is not None else Transform.identity(frame.shape)
-    alignment = refine(frame, stars, predicted, settings=settings, bad_pixels=bad_pixels)
-    if alignment is not None:
-        return alignment
-    shifted = vote_for_shift(frame, stars, predicted, bad_pixels)
-    if shifted is not None:
-        alignment = refine(frame, stars, shifted, settings=settings, bad_pixels=bad_pixels)
+    wide = replace(stars, window_sigma_px=_WIDE_WINDOW * stars.window_sigma_px)
+    for window in (stars, wide):
+        alignment = refine(frame, window, predicted, settings=settings, bad_pixels=bad_pixels)
+        if alignment is None:
+            shifted = vote_for_shift(frame, window, predicted, bad_pixels)
+            if shifted is not None:
+                alignment = refine(frame, window, shifted, settings=settings, bad_pixels=bad_pixels)
         if alignment is not None:
             return alignment
     found = detect_sources(frame.electrons(), detection, star_sigma_px=stars.window_sigma_px, bad_pixels=bad_pixels)
     if not len(found.xy):
         raise FrameRejectedError(Reason.NO_STARS, f"{frame.name} shows no star above {detection.threshold_sigma} sigma")
-    for transform in match_patterns(stars, found.xy, frame.shape, settings.n_control_points):
-        alignment = refine(frame, stars, transform, settings=settings, bad_pixels=bad_pixels)
-        if alignment is not None:
-            return alignment
+    return match_and_refine(frame, (stars, wide), found.xy, settings=settings, bad_pixels=bad_pixels)
+
+
+def match_and_refine(
+    frame: Frame,
+    windows: Sequence[AlignmentStars],
+    found_xy: FloatArray,
+    *,
+    settings: AlignmentSettings,
+    bad_pixels: NDArray[np.bool_] | None = None,
+) -> Alignment | None:
+    """Match the sources found on a frame to the stars, and refine; None if nothing that matches can be trusted."""
+    for transform in match_patterns(windows[0], found_xy, frame.shape, settings.n_control_points):
+        for window in windows:
+            alignment = refine(frame, window, transform, settings=settings, bad_pixels=bad_pixels)
+            if alignment is not None:
+                return alignment
     return None
 
 
@@ -199,7 +222,7 @@ def _refine_once(
     if not _can_be_trusted(stars, centres, used, on_frame):
         return None
     residuals = np.hypot(*(centres.xy[used] - transform.apply(stars.xy[used])).T)
-    return Alignment(transform, centres, used, float(np.sqrt(np.mean(residuals**2))))
+    return Alignment(transform, centres, used, float(np.sqrt(np.mean(residuals**2))), stars.window_sigma_px)
 
 
 def vote_for_shift(

@@ -15,7 +15,10 @@ from stream.messages import FloatArray
 
 UNKNOWN_SIGMA_PX = 1.2
 _SHARPEST_NEIGHBOUR_SHARE = 0.15
-_HOT_SIGMA = 8.0
+_LARGEST_PEAK_LOSS = 4.0
+_PEAK_SIGMA = 3.0
+_HOT_SIGMA_OF_FRAME = 5.0
+_HOT_SIGMA_OF_MEDIAN = 8.0
 _HOT_MESH_PX = 32
 
 
@@ -78,6 +81,7 @@ def detect_sources(
             return _nothing()
         raise
     real = np.isfinite(found["flux"]) & (found["flux"] > 0.0) & (found["b"] > 0.5 * star_sigma_px)
+    real &= ~_sharper_than_stars(image - smooth, found)
     found = found[real][np.argsort(-found["flux"][real], kind="stable")]
     return DetectedSources(
         np.column_stack([found["x"], found["y"]]).astype(np.float64),
@@ -88,6 +92,17 @@ def detect_sources(
     )
 
 
+def _sharper_than_stars(residual: NDArray[np.float32], found: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Whether a source is one pixel that shines: smoothing takes half of a star's peak, but most of a pixel's.
+
+    `residual` is the image less the smoothed image.
+    """
+    columns, rows = found["xpeak"].astype(np.intp), found["ypeak"].astype(np.intp)
+    highest = ndimage.maximum_filter(residual, size=3, mode="nearest")[rows, columns]
+    noise = 1.4826 * float(np.median(np.abs(residual)))
+    return np.asarray(highest > _LARGEST_PEAK_LOSS * found["peak"] + _PEAK_SIGMA * noise)
+
+
 def _without_smoothing(sigma_px: FloatArray, smoothing_px: float) -> FloatArray:
     return np.sqrt(np.maximum(sigma_px.astype(np.float64) ** 2 - smoothing_px**2, 0.25))
 
@@ -95,9 +110,9 @@ def _without_smoothing(sigma_px: FloatArray, smoothing_px: float) -> FloatArray:
 def find_hot_pixels(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
     """Pixels that stand out of their neighbours on the median of some frames more than any star can.
 
-    A pixel is hot where it rises more than 8 times the noise of a single frame above the background and its
-    neighbours on all four sides hold less than 15 per cent of its excess on average: a Gaussian of 0.5 pixels
-    standard deviation, narrower than any star that can be measured.
+    A pixel is hot where it rises above the background by more than 5 times the noise of a single frame and 8 times
+    that of the median, and its neighbours on all four sides hold less than 15 per cent of its excess on average: a
+    Gaussian of 0.5 pixels standard deviation, narrower than any star that can be measured.
 
     Parameters
     ----------
@@ -107,10 +122,12 @@ def find_hot_pixels(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
     picture = np.ascontiguousarray(np.median(images, axis=0), dtype=np.float32)
     mesh = min(_HOT_MESH_PX, *picture.shape)
     sigma = float(np.median([sep.Background(image, bw=mesh, bh=mesh).globalrms for image in images]))
-    excess = picture - sep.Background(picture, bw=mesh, bh=mesh).back()
+    background = sep.Background(picture, bw=mesh, bh=mesh)
+    threshold = max(_HOT_SIGMA_OF_FRAME * sigma, _HOT_SIGMA_OF_MEDIAN * background.globalrms, 1e-6)
+    excess = picture - background.back()
     cross = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=np.float32) / 4.0
     neighbours = ndimage.convolve(excess, cross, mode="nearest")
-    return np.asarray((excess > _HOT_SIGMA * max(sigma, 1e-6)) & (neighbours < _SHARPEST_NEIGHBOUR_SHARE * excess))
+    return np.asarray((excess > threshold) & (neighbours < _SHARPEST_NEIGHBOUR_SHARE * excess))
 
 
 def mend_pixels(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:

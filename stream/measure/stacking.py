@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from stream.config import Recipe
-from stream.measure.alignment import Alignment, AlignmentStars, Transform, match_patterns, refine
+from stream.measure.alignment import Alignment, AlignmentStars, Transform, match_and_refine, refine
 from stream.measure.centroids import centre_stars
 from stream.measure.detection import DetectedSources, detect_sources, find_hot_pixels, mend_pixels
 from stream.measure.frames import Frame
-from stream.measure.psf import FWHM_PER_SIGMA, Psf, psf_from_stars
+from stream.measure.psf import FWHM_PER_SIGMA, psf_from_stars
 
 SMALLEST_SIGMA_PX = 0.6
 _PSF_STARS = 30
@@ -80,11 +80,6 @@ def stack_frames(frames: Sequence[Frame], recipe: Recipe) -> StackedField | None
     return StackedField(tuple(kept), tuple(alignments), hot, picture, stars.window_sigma_px)
 
 
-def psf_of(alignment: Alignment, window_sigma_px: float) -> Psf:
-    """Point-spread function of an aligned frame, from the stars that its transform rests on."""
-    return psf_from_stars(alignment.centres, alignment.used, window_sigma_px)
-
-
 def _choose_reference(found: Sequence[DetectedSources]) -> int | None:
     counts = [len(sources.xy) for sources in found]
     if not any(counts):
@@ -122,11 +117,7 @@ def _align_to(
     alignment = refine(frame, stars, identity, settings=recipe.alignment, bad_pixels=hot)
     if alignment is not None or not len(found.xy):
         return alignment
-    for transform in match_patterns(stars, found.xy, frame.shape, recipe.alignment.n_control_points):
-        alignment = refine(frame, stars, transform, settings=recipe.alignment, bad_pixels=hot)
-        if alignment is not None:
-            return alignment
-    return None
+    return match_and_refine(frame, (stars,), found.xy, settings=recipe.alignment, bad_pixels=hot)
 
 
 def _without_sky(frame: Frame) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from stream.measure.detection import detect_sources
 from stream.measure.frames import Frame, read_frame
 from stream.measure.photometry import StampGeometry, measure_forced_fluxes
 from stream.measure.psf import FWHM_PER_SIGMA, psf_from_stars
-from stream.measure.stacking import StackedField, psf_of, stack_frames
+from stream.measure.stacking import StackedField, stack_frames
 from stream.messages import (
     BuildCatalog,
     Catalog,
@@ -106,7 +106,7 @@ def _catalog_of(key: str, stacked: StackedField, recipe: Recipe) -> Catalog | No
     order = _without_twins(order, positions, FWHM_PER_SIGMA * stacked.sigma_px)[: recipe.detection.max_sources]
     if not len(order):
         return None
-    typical = psf_of(stacked.alignments[0], stacked.sigma_px)
+    typical = stacked.alignments[0].psf()
     major, minor, angle = [], [], []
     for number in order:
         bright = shapes.good[number] and shapes.signal_to_noise[number] > _SHAPE_SIGNAL_TO_NOISE
@@ -164,7 +164,7 @@ def _flux_on_frames(stacked: StackedField, positions: FloatArray, recipe: Recipe
         measured = measure_forced_fluxes(
             frame,
             alignment.transform.apply(positions),
-            psf_of(alignment, stacked.sigma_px),
+            alignment.psf(),
             geometry=geometry,
             settings=recipe.photometry,
             bad_pixels=stacked.hot_pixels,
