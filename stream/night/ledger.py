@@ -373,7 +373,8 @@ class LedgerReader:
         except sqlite3.OperationalError:
             # A finished night in a folder that this user cannot write: WAL's index cannot be made, nor is it needed.
             connection.close()
-            if self._path.with_name(LEDGER_FILE + "-wal").exists():
+            log = self._path.with_name(LEDGER_FILE + "-wal")
+            if log.exists() and log.stat().st_size:
                 raise
             connection = schema.connect_to_read(address, immutable=True)
         return connection

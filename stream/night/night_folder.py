@@ -159,6 +159,7 @@ def replace_text(path: Path, text: str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
+            os.fchmod(handle, 0o644)  # temporary files are the owner's alone
             file.write(text)
         Path(temporary).replace(path)
     except OSError:

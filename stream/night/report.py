@@ -86,7 +86,8 @@ def health_sentence(status: NightStatus) -> str:
     restarts = f", {status.n_worker_restarts} restarts" if status.n_worker_restarts else ""
     return (
         f"{status.state}: {status.n_measured} measured, {status.n_rejected} rejected, "
-        f"{status.n_queued} queued{waiting}, {status.frames_per_s:.1f} frames/s{lag}, {status.n_workers} workers{restarts}"
+        f"{status.n_queued} queued{waiting}, {status.frames_per_s:.1f} frames/s{lag}, "
+        f"{status.n_workers} workers{restarts}"
     )
 
 

@@ -250,11 +250,8 @@ class Watcher:
         now_s = time.monotonic()
         if (candidate.size_bytes, candidate.mtime_ns) != (status.st_size, status.st_mtime_ns):
             candidate.was_old = candidate.mtime_ns < 0 and time.time() - status.st_mtime > self._settings.old_s
-            candidate.size_bytes, candidate.mtime_ns, candidate.still_since_s = (
-                status.st_size,
-                status.st_mtime_ns,
-                now_s,
-            )
+            candidate.size_bytes, candidate.mtime_ns = status.st_size, status.st_mtime_ns
+            candidate.still_since_s, candidate.incomplete = now_s, False
         still_s = now_s - candidate.still_since_s
         return self._arrival(name, candidate, message, still_s)
 

@@ -1,0 +1,223 @@
+"""The watcher on a real folder: complete files only, each once, with events and without."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from stream.instruments import OPTICAM_MX
+from stream.night.folder_scan import FolderScan, is_frame_name, refusal_of, safe_name
+from stream.night.watcher import Arrival, Watcher, WatchSettings
+from tests.night.frames import fits_bytes, write_frame
+from tests.night.waiting import wait_until
+
+QUICK = WatchSettings(scan_s=0.1, hold_s=0.1, odd_hold_s=0.2, incomplete_s=0.4)
+POLLING = WatchSettings(use_events=False, scan_s=0.1, hold_s=0.1, odd_hold_s=0.2, incomplete_s=0.4)
+
+
+class Inbox:
+    """What a watcher delivered."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
+        self.is_ended = False
+
+    def deliver(self, arrivals: list[Arrival], is_last: bool) -> None:
+        self.arrivals += arrivals
+        self.is_ended = self.is_ended or is_last
+
+    def names(self) -> list[str]:
+        return [arrival.message.path for arrival in self.arrivals]
+
+    def wait_for(self, *names: str) -> None:
+        wait_until(lambda: len(self.arrivals) >= len(names), 10.0, f"the arrival of {names}")
+        assert self.names() == list(names)
+
+
+@contextmanager
+def watching(folder: Path, settings: WatchSettings, known: set[str] | None = None) -> Iterator[Inbox]:
+    inbox = Inbox()
+    watcher = Watcher(
+        folder.resolve(),
+        OPTICAM_MX(),
+        exclude=folder / "out",
+        deliver=inbox.deliver,
+        known=known if known is not None else set(),
+        settings=settings,
+    )
+    watcher.start()
+    try:
+        yield inbox
+    finally:
+        watcher.stop()
+    assert watcher.failure is None
+
+
+def test_what_is_there_comes_in_order_of_time_and_only_if_unknown(tmp_path: Path) -> None:
+    for number in (3, 1, 2, 0):
+        write_frame(tmp_path, number)
+    (tmp_path / "a.fit").write_bytes(fits_bytes(10))
+    with watching(tmp_path, QUICK, known={"000001.fit"}) as inbox:
+        inbox.wait_for("000000.fit", "000002.fit", "000003.fit", "a.fit")
+    message = inbox.arrivals[1].message
+    assert message.key == "1:g"
+    assert message.time_mjd_utc == pytest.approx(60270.1 + 2.25 / 86400.0, abs=1e-8)
+    assert message.size_bytes == len(fits_bytes(2))
+
+
+def test_a_closed_file_arrives_at_once_by_its_event(tmp_path: Path) -> None:
+    slow = WatchSettings(scan_s=60.0, hold_s=60.0)
+    with watching(tmp_path, slow) as inbox:
+        name = write_frame(tmp_path, 1)
+        inbox.wait_for(name)
+        assert time.time() - inbox.arrivals[0].message.mtime_ns * 1e-9 < 5.0
+
+
+def test_a_renamed_file_arrives_under_its_final_name(tmp_path: Path) -> None:
+    slow = WatchSettings(scan_s=60.0, hold_s=60.0)
+    with watching(tmp_path, slow) as inbox:
+        (tmp_path / ".1.fit.tmp").write_bytes(fits_bytes(1))
+        (tmp_path / "1.tmp").write_bytes(fits_bytes(1))
+        (tmp_path / "1.tmp").rename(tmp_path / "1.fit")
+        inbox.wait_for("1.fit")
+
+
+@pytest.mark.parametrize("settings", [QUICK, POLLING], ids=["events", "polling"])
+def test_a_growing_file_arrives_when_its_last_byte_is_there(tmp_path: Path, settings: WatchSettings) -> None:
+    content = fits_bytes(1, padded=False)
+    settings = WatchSettings(settings.finite, settings.use_events, 0.1, 0.1, 0.2, incomplete_s=60.0)
+    with watching(tmp_path, settings) as inbox:
+        path = tmp_path / "grows.fit"
+        for start in range(0, len(content), 1000):
+            with path.open("ab") as file:
+                file.write(content[start : start + 1000])
+            write_frame(tmp_path, start)  # it comes in after the piece was seen
+            wait_until(lambda name=f"{start:06d}.fit": name in inbox.names())  # type: ignore[misc]
+            assert ("grows.fit" in inbox.names()) <= (start + 1000 >= len(content))
+        wait_until(lambda: "grows.fit" in inbox.names())
+        assert inbox.names().count("grows.fit") == 1
+    (arrival,) = [arrival for arrival in inbox.arrivals if arrival.message.path == "grows.fit"]
+    assert (arrival.message.key, arrival.message.size_bytes) == ("1:g", len(content))
+
+
+def test_without_events_the_scan_finds_files_also_in_new_folders(tmp_path: Path) -> None:
+    with watching(tmp_path, POLLING) as inbox:
+        write_frame(tmp_path, 1)
+        inbox.wait_for("000001.fit")
+        (tmp_path / "late" / "later").mkdir(parents=True)
+        write_frame(tmp_path / "late" / "later", 2)
+        inbox.wait_for("000001.fit", "late/later/000002.fit")
+        (tmp_path / "out").mkdir()
+        write_frame(tmp_path / "out", 3)
+        write_frame(tmp_path, 4)
+        inbox.wait_for("000001.fit", "late/later/000002.fit", "000004.fit")
+
+
+def test_a_file_that_stays_incomplete_arrives_without_a_key(tmp_path: Path) -> None:
+    with watching(tmp_path, QUICK) as inbox:
+        (tmp_path / "cut.fit").write_bytes(fits_bytes(1)[:3000])
+        (tmp_path / "empty.fits").write_bytes(b"")
+        wait_until(lambda: len(inbox.arrivals) == 2)
+    assert {arrival.message.path: arrival.message.key for arrival in inbox.arrivals} == {
+        "cut.fit": None,
+        "empty.fits": None,
+    }
+
+
+def test_a_header_that_says_nothing_arrives_without_a_key(tmp_path: Path) -> None:
+    with watching(tmp_path, QUICK) as inbox:
+        (tmp_path / "text.fit").write_text("this is no FITS file")
+        (tmp_path / "filterless.fit").write_bytes(fits_bytes(1, FILTER=None))
+        wait_until(lambda: len(inbox.arrivals) == 2)
+    assert all(arrival.message.key is None and arrival.refusal is None for arrival in inbox.arrivals)
+
+
+def test_compressed_files_arrive_when_they_hold_still(tmp_path: Path) -> None:
+    with watching(tmp_path, POLLING) as inbox:
+        (tmp_path / "1.fits.gz").write_bytes(gzip.compress(fits_bytes(1)))
+        inbox.wait_for("1.fits.gz")
+    assert inbox.arrivals[0].message.key == "1:g"
+
+
+def test_a_finite_search_ends_and_waits_for_nothing_old(tmp_path: Path) -> None:
+    write_frame(tmp_path, 1)
+    (tmp_path / "cut.fit").write_bytes(fits_bytes(1)[:3000])
+    long_ago = time.time() - 60.0
+    os.utime(tmp_path / "cut.fit", (long_ago, long_ago))
+    with watching(tmp_path, WatchSettings(finite=True, hold_s=0.1, incomplete_s=60.0)) as inbox:
+        wait_until(lambda: inbox.is_ended, 10.0)
+    assert sorted(inbox.names()) == ["000001.fit", "cut.fit"]
+
+
+def test_files_that_must_not_be_opened_arrive_with_the_reason(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside.fit", tmp_path / "night"
+    folder.mkdir()
+    outside.write_bytes(fits_bytes(1))
+    (folder / "link.fit").symlink_to(outside)
+    os.mkfifo(folder / "pipe.fit")
+    (folder / "two\nlines.fit").write_bytes(fits_bytes(1))
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.fit")).write_bytes(fits_bytes(1))
+    with watching(folder, QUICK) as inbox:
+        wait_until(lambda: len(inbox.arrivals) == 4)
+    assert {arrival.message.path: arrival.refusal for arrival in inbox.arrivals} == {
+        "link.fit": "link.fit is a link to a file outside of the night's folder",
+        "pipe.fit": "pipe.fit is not a regular file",
+        "two\\nlines.fit": "two\\nlines.fit: a file name of printable characters is required",
+        "caf\\xe9.fit": "caf\\xe9.fit: a file name of printable characters is required",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "is_frame"),
+    [
+        ("231122g200143431o.fit", True),
+        ("a.FITS", True),
+        ("a.fts.gz", True),
+        (".a.fit", False),
+        ("a.fit.tmp", False),
+        ("a.fit.part", False),
+        ("truth.ecsv", False),
+        ("a.gz", False),
+    ],
+)
+def test_names_of_frames(name: str, is_frame: bool) -> None:
+    assert is_frame_name(name) is is_frame
+
+
+def test_a_folder_that_stands_still_is_not_listed_again_until_it_changes(tmp_path: Path) -> None:
+    write_frame(tmp_path, 1)
+    scan = FolderScan(tmp_path, tmp_path / "out", full_every=4)
+    found = [list(scan.new_names()) for _ in range(4)]
+    assert found == [["000001.fit"], ["000001.fit"], [], []]
+    assert list(scan.new_names()) == ["000001.fit"]
+    write_frame(tmp_path, 2)
+    assert list(scan.new_names()) == ["000001.fit", "000002.fit"]
+
+
+def test_a_folder_that_vanishes_is_searched_again_when_it_is_back(tmp_path: Path) -> None:
+    folder = tmp_path / "mount"
+    folder.mkdir()
+    write_frame(folder, 1)
+    scan = FolderScan(folder, tmp_path)
+    assert list(scan.new_names()) == ["000001.fit"]
+    folder.rename(tmp_path / "away")
+    assert list(scan.new_names()) == []
+    assert not scan.is_reachable
+    (tmp_path / "away").rename(folder)
+    assert list(scan.new_names()) == ["000001.fit"]
+    assert scan.is_reachable
+
+
+def test_a_safe_name_is_the_name_itself_wherever_it_can_be() -> None:
+    assert safe_name("Nacht 1/größe.fit") == "Nacht 1/größe.fit"
+    assert safe_name("a\tb.fit") == "a\\tb.fit"
+
+
+def test_a_file_that_is_gone_is_not_refused(tmp_path: Path) -> None:
+    assert refusal_of(tmp_path, "gone.fit") is None
