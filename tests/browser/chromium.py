@@ -31,6 +31,13 @@ def system_chromium() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+def own_chromium() -> str | None:
+    """Path of the Chromium that playwright downloaded; None where it did not."""
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return path if Path(path).exists() else None
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A running Chromium: the system's, or playwright's own.
