@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/opticam-live demo
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python tests/browser/ensure_browser.py
+	@$(BIN)/python -m tests.browser.ensure_browser
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-dev

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from chromium import REQUIRE, own_chromium, system_chromium
+from tests.browser.chromium import REQUIRE, own_chromium, system_chromium
 
 INSTALL_S = 600
 
