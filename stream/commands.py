@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stream.night.ledger import LedgerCounts
     from stream.night.run import NightOptions, Onlooker
 
-_MOST_FRAMES_WRITTEN_AT_STOP = 20_000
+_EXPORT_AT_STOP_S = 2.0
 
 Folder = Annotated[
     Path, typer.Argument(help="Folder of the frames; folders below it are searched too.", metavar="FOLDER")
@@ -112,10 +112,8 @@ def watch(
     with _stop_on_signals() as stop, _health_line() as onlooker:
         counts = _run(options, used, request, stop=stop, onlooker=onlooker)
     _say_counts(counts)
-    if 0 < counts.n_measured <= _MOST_FRAMES_WRITTEN_AT_STOP:
-        _write_outputs(out)
-    elif counts.n_measured:
-        typer.echo(f"The light curves are written by: opticam-live export {out} --format csv")
+    if counts.n_measured:
+        _export_in_time(out)
 
 
 def reduce(
@@ -312,3 +310,23 @@ def _write_outputs(out: Path) -> None:
 
     paths = write_outputs(out)
     typer.echo(f"{len(paths)} files written to {out}")
+
+
+def _export_in_time(out: Path) -> None:
+    """Write the light curves when a watch is stopped, unless that would keep whoever pressed Ctrl-C waiting."""
+    import subprocess
+
+    from stream.night.supervisor import child_environment
+
+    command = [sys.executable, "-m", "opticam_live", "export", str(out), "--format", "csv"]
+    try:
+        subprocess.run(
+            command,
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
+            timeout=_EXPORT_AT_STOP_S,
+            check=True,
+            start_new_session=True,
+        )
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        typer.echo(f"The light curves are written by: opticam-live export {out} --format csv")
