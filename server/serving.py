@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import gc
 import signal
 import threading
 import time
@@ -31,8 +31,6 @@ _LEDGER_WAIT_S = 10.0
 _LOOK_INTERVAL_S = 0.2
 _UNUSED_SESSION_MS = 15_000
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -58,24 +56,27 @@ def serve(out: Path, address: Address, announce: Callable[[str], None]) -> None:
     _check(address)
     if not wait_for_ledger(out, stopping):
         return
-    asyncio.run(_serve(out, address, announce))
-
-
-async def _serve(out: Path, address: Address, announce: Callable[[str], None]) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
     feed = Feed(out)
     try:
-        server, port = make_server(feed, address)
-        feed.start()
-        server.start()
-        announce(f"http://{address.host}:{port}/".replace("//::1:", "//[::1]:"))
-        await stopped.wait()
-        server.stop(wait=False)
+        _serve(feed, address, announce)
     finally:
         feed.stop()
+        # The process ends now; taking the documents of all sessions apart one by one would take it seconds.
+        gc.freeze()
+
+
+def _serve(feed: Feed, address: Address, announce: Callable[[str], None]) -> None:
+    """Run the event loop until a signal; whatever a browser was just being sent is dropped then."""
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    loop = IOLoop.current()
+    server, port = make_server(feed, address)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: loop.add_callback_from_signal(loop.stop))
+    feed.start()
+    server.start()
+    announce(f"http://{address.host}:{port}/".replace("//::1:", "//[::1]:"))
+    loop.start()
+    server.stop(wait=False)
 
 
 def make_server(feed: Feed, address: Address) -> tuple[BaseServer, int]:

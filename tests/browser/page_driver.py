@@ -53,6 +53,12 @@ class NightPage:
         self.page.on("websocket", lambda socket: self.addresses.append(socket.url))
         self.page.goto(address)
 
+    def __enter__(self) -> NightPage:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.page.close()
+
     def columns(self, source: str) -> dict[str, list[Any]]:
         """Columns of a data source of the page, by its name; empty while there is none."""
         found = self.page.evaluate(

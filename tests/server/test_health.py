@@ -1,0 +1,73 @@
+"""The line of health, and texts that are safe to show."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import pytest
+
+from server.health_panel import age_text, health_text
+from server.night_view import NightView, significant
+from stream.messages import NightStatus
+
+STATUS = NightStatus(
+    state="live",
+    unix_s=1000.0,
+    n_measured=12345,
+    n_rejected=2,
+    n_waiting=0,
+    n_queued=3,
+    n_in_work=2,
+    n_workers=2,
+    n_worker_restarts=0,
+    frames_per_s=29.97,
+    lag_s=0.023,
+    last_frame_unix_s=998.0,
+    awaited=("3 of 5 frames for the catalog of <2:r>",),
+)
+
+
+def line(**changes: object) -> str:
+    return health_text(NightView("night", status=msgspec.structs.replace(STATUS, **changes)), 1001.0)
+
+
+def test_a_live_night_says_all_its_figures() -> None:
+    text = line()
+    for words in ("live", "12,345", "30.0", "0.02 s", "<b>5</b>", "3 s ago", "3 of 5 frames"):
+        assert words in text
+    assert "&lt;2:r&gt;" in text
+    assert "restarted" not in text
+
+
+def test_a_night_that_died_is_not_called_live() -> None:
+    assert "not running" in line(unix_s=900.0)
+    assert "last word 101 s ago" in line(unix_s=900.0)
+    assert "not running" not in line(unix_s=900.0, state="finished")
+
+
+def test_unknown_figures_are_not_shown_as_numbers() -> None:
+    text = line(lag_s=math.nan, last_frame_unix_s=math.nan)
+    assert "nan" not in text
+    assert "last frame" not in text
+    assert "no word of the night yet" in health_text(NightView("night"), 0.0)
+
+
+def test_notices_are_escaped() -> None:
+    assert "<script>" not in health_text(NightView("night", notices=("<script>alert(1)</script>",)), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "text"),
+    [(-1.0, "0 s"), (3.4, "3 s"), (600.0, "10 min"), (18_720.0, "5.2 h"), (4 * 86400.0, "4 days")],
+)
+def test_age(age_s: float, text: str) -> None:
+    assert age_text(age_s) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [(0.1349961, 2.1e-5, "0.13500"), (0.135, 0.003, "0.135"), (3.5, math.nan, "3.5"), (12.0, 4.0, "12.0")],
+)
+def test_significant_digits(value: float, error: float, text: str) -> None:
+    assert significant(value, error) == text

@@ -1,0 +1,112 @@
+"""The command line of the page: its address, its errors, its end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.server.fake_night import FakeNight
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def command(out: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "opticam_live", "serve", str(out), *options]
+
+
+def start(out: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(out, *options),
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+
+
+def ended(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, str, str]:
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=5.0)
+    return process.returncode, output, errors
+
+
+def small_night(out: Path) -> None:
+    night = FakeNight(out)
+    night.advance(20)
+    night.finish()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_line_with_the_address_then_a_clean_end(tmp_path: Path, number: int) -> None:
+    small_night(tmp_path)
+    process = start(tmp_path, "--port", "0")
+    assert process.stdout is not None
+    found = re.fullmatch(r"page: (http://localhost:\d+/)\n", process.stdout.readline())
+    assert found is not None
+    with urllib.request.urlopen(found[1], timeout=10.0) as answer:
+        assert answer.status == 200
+        assert f"<title>{tmp_path.name} · opticam-live</title>" in answer.read().decode()
+    with urllib.request.urlopen(found[1] + "static/js/bokeh.min.js", timeout=10.0) as answer:
+        assert answer.status == 200
+    assert ended(process, number) == (0, "", "")
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
+    small_night(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            command(tmp_path, "--port", str(port)), cwd=PROJECT, capture_output=True, text=True, timeout=30.0
+        )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"error: port {port} on localhost cannot be used: Address already in use\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--host", "0.0.0.0"), "host 0.0.0.0 must be one of localhost, 127.0.0.1, ::1"),
+        (("--port", "70000"), "port 70000 must be from 0 to 65535"),
+    ],
+)
+def test_wrong_options_are_one_sentence(tmp_path: Path, options: tuple[str, ...], sentence: str) -> None:
+    done = subprocess.run(command(tmp_path, *options), cwd=PROJECT, capture_output=True, text=True, timeout=30.0)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(command(tmp_path / "none"), cwd=PROJECT, capture_output=True, text=True, timeout=30.0)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path / 'none'} holds no night: there is no such folder\n"
+
+
+def test_a_night_that_is_just_starting_is_waited_for(tmp_path: Path) -> None:
+    from server.serving import wait_for_ledger
+    from stream.errors import LedgerError
+
+    never = threading.Event()
+    with pytest.raises(LedgerError, match=r"there is no night\.db in it"):
+        wait_for_ledger(tmp_path, never, timeout_s=0.0)
+    later = threading.Timer(0.3, small_night, (tmp_path,))
+    later.start()
+    assert wait_for_ledger(tmp_path, never, timeout_s=20.0)
+    later.join()
+    told_to_stop = threading.Event()
+    told_to_stop.set()
+    (tmp_path / "empty").mkdir()
+    assert not wait_for_ledger(tmp_path / "empty", told_to_stop, timeout_s=20.0)
