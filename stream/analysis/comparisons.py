@@ -38,6 +38,7 @@ _FAINTEST_RELATIVE_ERROR = 0.2
 _FLOOR_MAX = 0.01
 _LEAST_EXCESS = 1.3
 _SLOW_EXCESS = 3.0
+_SLOW_SHARE = 0.15
 _NEARLY_AS_BAD = 0.8
 _NEGLIGIBLE_WEIGHT = 0.002
 _LISTED = 8
@@ -127,7 +128,7 @@ def choose_comparisons(fluxes: SourceFluxes, exclude: Collection[int] = ()) -> C
     use = fit_for_comparison(fluxes)
     candidates = _covered(fluxes, use, excluded)
     candidates = _bright_enough(fluxes, use, candidates, excluded)
-    if len(fluxes.frame_ids) >= FEWEST_FRAMES_TO_JUDGE:
+    if candidates and len(fluxes.frame_ids) >= FEWEST_FRAMES_TO_JUDGE:
         candidates = _constant(fluxes, use, candidates, excluded)
     if not candidates:
         return ComparisonChoice((), (), excluded, f"no source of {fluxes.key} can serve as a comparison star")
@@ -233,7 +234,7 @@ def _constant(fluxes: SourceFluxes, use: BoolArray, candidates: list[int], exclu
         everyone = np.ones(len(field.numbers), dtype=bool)
         judgement = _judge(field, everyone, weights)
         excess = judgement.scatter / judgement.expected / limit
-        drift = judgement.slow / (_SLOW_EXCESS * _typical_slow(judgement))
+        drift = judgement.slow / (_SLOW_EXCESS * _typical_slow(judgement, len(field.flux)))
         badness = np.nan_to_num(np.fmax(excess, drift), nan=0.0)
         # Those nearly as bad as the worst go with it; the others may look better without them.
         out = badness > max(1.0, _NEARLY_AS_BAD * float(badness.max()))
@@ -262,13 +263,15 @@ def _excess_limit(n_frames: int) -> float:
     return max(_LEAST_EXCESS, 1.0 + 5.0 * 1.17 / math.sqrt(n_frames))
 
 
-def _typical_slow(judgement: _Judgement) -> FloatArray:
-    """Slow scatter that a star of the field may have: that of most, or what its noise mimics."""
-    return np.fmax(nan_median(judgement.slow[:, None], np.inf)[0], 0.3 * judgement.expected)
+def _typical_slow(judgement: _Judgement, n_frames: int) -> FloatArray:
+    """Slow scatter that a star may have: that of most stars, or a share of its noise, or what binned noise mimics."""
+    of_bins = math.sqrt(min(20.0, n_frames / 5.0) / n_frames)
+    share = max(_SLOW_SHARE, 0.5 * of_bins) * judgement.expected
+    return np.fmax(nan_median(judgement.slow[:, None], np.inf)[0], share)
 
 
 def _field(fluxes: SourceFluxes, use: BoolArray, numbers: list[int]) -> _Field:
-    rows, columns = judged_rows(len(fluxes.frame_ids)), np.array(numbers) - 1
+    rows, columns = judged_rows(len(fluxes.frame_ids)), np.array(numbers, dtype=np.intp) - 1
     return _Field(numbers, fluxes.flux[rows][:, columns], fluxes.flux_err[rows][:, columns], use[rows][:, columns])
 
 

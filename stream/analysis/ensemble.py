@@ -24,6 +24,7 @@ UNFIT = int(NOT_MEASURED | Flag.SATURATED | Flag.NEAR_EDGE | Flag.BAD_PIXEL | Fl
 _MAX_ITERATIONS = 100
 _TOLERANCE = 1e-8
 _CLIP_SIGMA = 6.0
+_CLIPPED_PER_FRAME = 3
 _MAD_TO_SIGMA = 1.4826
 _FEWEST_TO_CLIP = 3
 _FEWEST_TO_JUDGE = 10
@@ -63,6 +64,13 @@ class Scatter(NamedTuple):
     quick: FloatArray
 
 
+class _Model(NamedTuple):
+    """Scale and weight of each star, each shape (n_stars,)."""
+
+    scale: FloatArray
+    weights: FloatArray
+
+
 def fit_for_comparison(fluxes: SourceFluxes) -> BoolArray:
     """Which fluxes may serve as comparison: finite, positive error, no flag of `UNFIT`; shape of the fluxes."""
     with np.errstate(invalid="ignore"):
@@ -75,9 +83,9 @@ def solve_ensemble(flux: FloatArray, flux_err: FloatArray, use: BoolArray, weigh
 
     In turn, until nothing moves, ``t_i = sum_s w_s f_is / c_s / sum_s w_s`` over the stars measured on frame i and
     ``c_s = sum_i f_is t_i / sum_i t_i^2`` over the frames of star s, started from the exact solution of the same model
-    in logarithms. Single fluxes more than six robust standard deviations from their own star's model are then left
-    out and the solution repeated, where three stars or more are there to tell which is wrong. Stars that share no
-    frame, not even through others, with the greatest group cannot be put on its scale and are left out.
+    in logarithms. With ten frames and three stars or more, single fluxes further than six robust standard deviations
+    from the other stars of their frame are then left out, at most three a frame, and the solution is repeated. Stars
+    that share no frame, not even through others, with the greatest group cannot be put on its scale and are left out.
 
     Parameters
     ----------
@@ -90,7 +98,7 @@ def solve_ensemble(flux: FloatArray, flux_err: FloatArray, use: BoolArray, weigh
     use = _largest_connected(use)
     filled = np.where(use, flux, 0.0)
     scale, transparency = _alternate(filled, use, weights, _logarithmic_scale(filled, use, weights))
-    clipped = _without_outliers(filled, use, scale, transparency)
+    clipped = _without_outliers(filled, flux_err, use, _Model(scale, weights))
     if not np.array_equal(clipped, use):
         use, filled = clipped, np.where(clipped, flux, 0.0)
         scale, transparency = _alternate(filled, use, weights, scale)
@@ -285,14 +293,36 @@ def _alternate(
     return scale, transparency
 
 
-def _without_outliers(filled: FloatArray, use: BoolArray, scale: FloatArray, transparency: FloatArray) -> BoolArray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        residual = np.where(use, filled / (scale * transparency[:, None]) - 1.0, np.nan)
-    spread = _MAD_TO_SIGMA * nan_median(np.abs(residual - nan_median(residual, np.nan)), np.nan)
-    with np.errstate(invalid="ignore"):
-        wrong = (np.abs(residual) > _CLIP_SIGMA * spread) & (spread > 0.0)
-    enough = use.sum(axis=1, keepdims=True) >= _FEWEST_TO_CLIP
-    return use & ~(wrong & enough)
+def _without_outliers(flux: FloatArray, flux_err: FloatArray, use: BoolArray, model: _Model) -> BoolArray:
+    """Leave out single fluxes that disagree with the other stars of their frame, the worst of a frame first.
+
+    Each is compared with the others alone, in units of its own error times what that star's residuals commonly are:
+    one wrong star draws the mean of the frame and makes all look wrong, but itself most.
+    """
+    if len(flux) < _FEWEST_TO_JUDGE:
+        return use
+    own = np.where(use, flux / model.scale, np.nan)
+    error = np.where(use, flux_err / model.scale, np.nan)
+    typical: FloatArray | None = None
+    for _ in range(_CLIPPED_PER_FRAME):
+        mass = use * model.weights
+        drawn = np.where(use, own, 0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            others = ((mass * drawn).sum(axis=1, keepdims=True) - mass * drawn) / (
+                mass.sum(axis=1, keepdims=True) - mass
+            )
+            residual = np.abs(np.where(use, (own - others) / error, np.nan))
+        residual = np.where(np.isfinite(residual), residual, np.nan)
+        if typical is None:
+            typical = np.fmax(_MAD_TO_SIGMA * nan_median(residual, np.inf), 1.0)
+        relative = np.nan_to_num(residual / typical, nan=0.0)
+        worst = relative.argmax(axis=1)
+        wrong = (relative.max(axis=1) > _CLIP_SIGMA) & (use.sum(axis=1) >= _FEWEST_TO_CLIP)
+        if not wrong.any():
+            break
+        use = use.copy()
+        use[wrong, worst[wrong]] = False
+    return use
 
 
 def quietest_pair_weights(flux: FloatArray, use: BoolArray, photon: FloatArray) -> FloatArray:

@@ -30,6 +30,7 @@ _TOLERANCE_MIN_PX = 2.0
 _REFITTED = 20
 _CHANCE = 1e-3
 _FEWEST_MIRRORED = 5
+_FEWEST_OF_OVERLAP = 0.35
 _BLOCK = 2000
 
 
@@ -83,7 +84,8 @@ def match_catalogs(source: Catalog, destination: Catalog) -> CatalogMatch:
     where both are known. First the frames are laid on each other as they are, which is enough for one or two stars.
 
     A match is sure if the number of stars that agree, beyond those that the transform was made of, would come about
-    by chance less than once in a thousand tries, and if no other arrangement has as many. What is not sure is
+    by chance less than once in a thousand tries, if they are more than a third of those in the common field, and if
+    no other arrangement has as many. What is not sure is
     not returned.
     """
     words = f"{source.key} to {destination.key}"
@@ -92,7 +94,7 @@ def match_catalogs(source: Catalog, destination: Catalog) -> CatalogMatch:
         return CatalogMatch({}, False, f"{words}: not matched, the catalog of {empty} has no source")
     task = _task(source, destination)
     unmoved = _unmoved(task, source, destination)
-    if unmoved.pairs and _by_chance(task, len(unmoved.pairs), n_tries=1) < _CHANCE and _most(task, unmoved):
+    if unmoved.pairs and _by_chance(task, len(unmoved.pairs), n_used=0, n_tries=1.0) < _CHANCE and _most(task, unmoved):
         return _matched(unmoved, words, task, "as the frames lie")
     match = _verdict(task, _search(task), words, "turned")
     if match.sure:
@@ -223,10 +225,26 @@ def _least_squares(task: _Task, pairs: tuple[tuple[int, int], ...]) -> _Similari
     return _Similarity(factor, complex(to_mean - factor * from_mean))
 
 
-def _by_chance(task: _Task, n_agreeing: int, *, n_tries: float) -> float:
-    """Expected number of tries that would do as well with stars strewn at random."""
-    near = math.pi * task.tolerance_px**2 * len(task.destination) / task.area_px
-    return float(n_tries * poisson.sf(n_agreeing - 1, near * len(task.source)))
+def _by_chance(task: _Task, n_agreeing: int, *, n_used: int, n_tries: float) -> float:
+    """Expected number of tries that would do as well with stars strewn at random.
+
+    `n_used` stars of either catalog make the transform; the others agree with each other or not.
+    """
+    near = math.pi * task.tolerance_px**2 * (len(task.destination) - n_used) / task.area_px
+    return float(n_tries * poisson.sf(n_agreeing - n_used - 1, near * (len(task.source) - n_used)))
+
+
+def _overlap(task: _Task, similarity: _Similarity) -> int:
+    """Stars of the poorer catalog within the common field, as wide as the stars of each catalog lie."""
+    forth = similarity.factor * task.source + similarity.shift
+    back = (task.destination - similarity.shift) / similarity.factor
+    return min(_number_inside(forth, task.destination), _number_inside(back, task.source))
+
+
+def _number_inside(positions: ComplexArray, others: ComplexArray) -> int:
+    inside = (positions.real >= others.real.min()) & (positions.real <= others.real.max())
+    inside &= (positions.imag >= others.imag.min()) & (positions.imag <= others.imag.max())
+    return int(inside.sum())
 
 
 def _verdict(task: _Task, trials: list[_Trial], words: str, how: str) -> CatalogMatch:
@@ -234,11 +252,15 @@ def _verdict(task: _Task, trials: list[_Trial], words: str, how: str) -> Catalog
         n_stars = min(len(task.source), len(task.destination))
         return CatalogMatch({}, False, f"{words}: not matched, no arrangement of the {n_stars} stars stands out")
     best = trials[0]
-    n_tries = len(task.source[:_BRIGHTEST_PAIRED]) ** 2 * len(task.destination[:_BRIGHTEST_PAIRED]) ** 2 / 2.0
+    n_source, n_destination = (min(len(stars), _BRIGHTEST_PAIRED) for stars in (task.source, task.destination))
+    n_tries = n_source * (n_source - 1) / 2.0 * n_destination * (n_destination - 1)
     if math.isfinite(task.scale):
         n_tries *= 2.0 * _SCALE_MISFIT
-    if _by_chance(task, len(best.pairs) - 2, n_tries=n_tries) >= _CHANCE:
+    if _by_chance(task, len(best.pairs), n_used=2, n_tries=n_tries) >= _CHANCE:
         sentence = f"{words}: not matched, the agreement of {len(best.pairs)} stars may be chance"
+        return CatalogMatch({}, False, sentence)
+    if len(best.pairs) < _FEWEST_OF_OVERLAP * _overlap(task, best.similarity):
+        sentence = f"{words}: not matched, {len(best.pairs)} stars agree but most that should be there do not"
         return CatalogMatch({}, False, sentence)
     rivals = [trial for trial in trials[1:] if len(trial.pairs) >= len(best.pairs) - (len(best.pairs) > 5)]
     if any(not set(trial.pairs) & set(best.pairs) for trial in rivals):

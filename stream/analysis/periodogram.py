@@ -119,7 +119,7 @@ def lomb_scargle(time_s: FloatArray, flux: FloatArray, flux_err: FloatArray) -> 
     ------
     AnalysisError
         If fewer than five points of different times are left, times descend, the flux is constant, its mean is not
-        greater than 0, or the span is so long for the cadence that the grid would not end.
+        greater than 0, or the cadence is too slow or too fast for the span.
     """
     from nifty_ls import lombscargle
 
@@ -155,7 +155,7 @@ def lomb_scargle(time_s: FloatArray, flux: FloatArray, flux_err: FloatArray) -> 
         power=explained * per_hertz,
         noise_level=2.0 * per_hertz / float(weights.sum()),
         peak_frequency_hz=peak,
-        peak_frequency_err_hz=math.sqrt(6.0) * scatter_of_mean / (math.pi * amplitude * span),
+        peak_frequency_err_hz=_frequency_error(scatter_of_mean, amplitude, span),
         peak_power=fit.explained * per_hertz,
         peak_rms=amplitude / math.sqrt(2.0) / mean,
         peak_rms_err=scatter_of_mean / mean,
@@ -230,18 +230,23 @@ def _cadence_s(time: FloatArray) -> float:
 
 def _grid(span: float, cadence: float) -> tuple[float, int]:
     step = 1.0 / (_SAMPLES_PER_PEAK * span)
+    if 0.5 / cadence < _FEWEST_CYCLES / span:
+        raise AnalysisError(
+            f"a span of {span:.3g} s at a median cadence of {cadence:.3g} s does not resolve two cycles: "
+            "more points are required for a power spectrum"
+        )
     n_frequencies = math.floor((0.5 / cadence - 1.0 / span) / step + 1e-9) + 1
     if n_frequencies > _MOST_FREQUENCIES:
         raise AnalysisError(
             f"a span of {span:.3g} s at a cadence of {cadence:.3g} s needs {n_frequencies} frequencies, "
             f"more than {_MOST_FREQUENCIES}: choose a shorter window"
         )
-    return step, max(n_frequencies, 3)
+    return step, n_frequencies
 
 
 def _refined_peak(series: TimeSeries, frequency: FloatArray, explained: FloatArray, step: float) -> float:
     """Highest grid point of at least two cycles, then the top of a parabola through exact powers around it."""
-    allowed = np.flatnonzero(frequency >= _FEWEST_CYCLES * frequency[0])
+    allowed = np.flatnonzero(frequency >= (_FEWEST_CYCLES - 1e-9) * frequency[0])
     best = float(frequency[allowed[int(np.argmax(explained[allowed]))]])
     time, weights = series.time_s - series.time_s[0], 1.0 / series.flux_err**2
     half = 0.5 * step
@@ -257,22 +262,26 @@ def _refined_peak(series: TimeSeries, frequency: FloatArray, explained: FloatArr
     return best
 
 
+def _frequency_error(scatter_of_mean: float, amplitude: float, span: float) -> float:
+    return math.sqrt(6.0) * scatter_of_mean / (math.pi * amplitude * span) if amplitude > 0.0 else math.inf
+
+
 def _fit_sinusoid(time: FloatArray, flux: FloatArray, weights: FloatArray, frequency_hz: float) -> _Sinusoid:
     share = weights / weights.sum()
     phase = 2.0 * math.pi * frequency_hz * time
     # Mean, cosine and sine made orthogonal to the mean first: a well-conditioned 2 x 2 system is left.
-    cosine, sine, mean = np.cos(phase), np.sin(phase), float(share @ flux)
-    cosine_mean, sine_mean = float(share @ cosine), float(share @ sine)
+    cosine, sine, mean = np.cos(phase), np.sin(phase), _dot(share, flux)
+    cosine_mean, sine_mean = _dot(share, cosine), _dot(share, sine)
     cosine, sine, values = cosine - cosine_mean, sine - sine_mean, flux - mean
     weighted_cosine, weighted_sine = share * cosine, share * sine
-    cc, ss, cs = float(weighted_cosine @ cosine), float(weighted_sine @ sine), float(weighted_cosine @ sine)
-    cy, sy = float(weighted_cosine @ values), float(weighted_sine @ values)
+    cc, ss, cs = _dot(weighted_cosine, cosine), _dot(weighted_sine, sine), _dot(weighted_cosine, sine)
+    cy, sy = _dot(weighted_cosine, values), _dot(weighted_sine, values)
     determinant = cc * ss - cs * cs
     if determinant <= 1e-12:
         return _Sinusoid(mean, 0.0, 0.0, math.inf, math.inf, 0.0, 0.0)
     a, b = (cy * ss - sy * cs) / determinant, (sy * cc - cy * cs) / determinant
     explained = a * cy + b * sy
-    total = float(share @ values**2)
+    total = _dot(share, values**2)
     # Three parameters are taken from the points.
     residual = max(0.0, total - explained) * len(time) / max(1, len(time) - 3)
     of_mean = residual / len(time)
@@ -285,3 +294,8 @@ def _fit_sinusoid(time: FloatArray, flux: FloatArray, weights: FloatArray, frequ
         residual_rms=math.sqrt(residual),
         explained=explained,
     )
+
+
+def _dot(first: FloatArray, second: FloatArray) -> float:
+    """Scalar product without BLAS, whose threads cost more than they bring in a process with one core to itself."""
+    return float(np.einsum("i,i->", first, second))
