@@ -24,7 +24,7 @@ from tornado.netutil import bind_sockets
 from server.feed import Feed
 from server.page import make_document
 from stream.errors import ConfigurationError, LedgerError
-from stream.night.ledger import LEDGER_FILE
+from stream.night.ledger import LedgerReader
 
 LOOPBACK_HOSTS = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
 _LEDGER_WAIT_S = 10.0
@@ -112,17 +112,22 @@ def wait_for_ledger(out: Path, stopping: threading.Event, timeout_s: float = _LE
     Raises
     ------
     LedgerError
-        If `out` is no folder, or has no ledger after `timeout_s` seconds.
+        If `out` is no folder, or has no readable ledger after `timeout_s` seconds.
     """
     deadline = time.monotonic() + timeout_s
-    while not (out / LEDGER_FILE).is_file():
-        if not out.is_dir():
-            raise LedgerError(f"{out} holds no night: there is no such folder")
-        if time.monotonic() >= deadline:
-            raise LedgerError(f"{out} holds no night: there is no {LEDGER_FILE} in it")
+    while True:
+        try:
+            reader = LedgerReader(out)
+            try:
+                reader.recipe()
+                return True
+            finally:
+                reader.close()
+        except LedgerError:
+            if time.monotonic() >= deadline or not out.is_dir():
+                raise
         if stopping.wait(_LOOK_INTERVAL_S):
             return False
-    return True
 
 
 def _check(address: Address) -> None:

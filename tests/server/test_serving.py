@@ -92,7 +92,7 @@ def test_wrong_options_are_one_sentence(tmp_path: Path, options: tuple[str, ...]
 def test_a_folder_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run(command(tmp_path / "none"), cwd=PROJECT, capture_output=True, text=True, timeout=30.0)
     assert done.returncode == 1
-    assert done.stderr == f"error: {tmp_path / 'none'} holds no night: there is no such folder\n"
+    assert done.stderr == f"error: {tmp_path / 'none'} holds no night: there is no night.db in it\n"
 
 
 def test_a_night_that_is_just_starting_is_waited_for(tmp_path: Path) -> None:
