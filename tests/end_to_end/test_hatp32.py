@@ -1,0 +1,108 @@
+"""The archived night of HAT-P-32 b, replayed at full speed through ``watch``, against what is published of it.
+
+Origin of the numbers: README of the frames (EXOTIC sample data); duration: Hartman et al. 2011, ApJ 742, 59.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream.analysis.choice import resolve_selection
+from stream.analysis.relative import RelativeLightCurve, relative_light_curve
+from stream.config import DEFAULT_LABEL
+from stream.messages import FrameMeasured
+from stream.night.ledger import LedgerReader
+from stream.selection import load_selection
+from tests.conftest import real_frames
+from tests.night.processes import run, running, stop, wait_for_outcomes
+from tests.night.waiting import wait_until
+
+KEY = "1:Clear"
+N_FRAMES = 142
+PERIOD_D, EPOCH_BJD_TDB = 2.1500082, 2455867.402743
+OUT_OF_TRANSIT_H, FULL_DEPTH_H = 1.6, 1.0
+INSTRUMENT = Path(__file__).resolve().parents[2] / "examples" / "microobservatory.toml"
+COORDINATES = "02:04:10 +46:41:23"
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerReader]:
+    """The ledger of the night, replayed into a watched folder."""
+    archive = real_frames("hatp32")
+    root = tmp_path_factory.mktemp("hatp32")
+    folder, out = root / "frames", root / "out"
+    folder.mkdir()
+    words = ("--instrument", INSTRUMENT, "--target", "424,286", "--coordinates", COORDINATES, "--no-page")
+    with running("watch", folder, "--out", out, *words) as watch:
+        wait_until((out / "night.run.json").exists, 30.0, "the night to run")
+        replay = run("replay", archive, folder, "--fast", "--instrument", INSTRUMENT, timeout_s=120.0)
+        assert replay.returncode == 0, replay.stderr
+        wait_for_outcomes(out, N_FRAMES, timeout_s=120.0)
+        status, _, errors = stop(watch)
+        assert status == 0, errors
+    reader = LedgerReader(out)
+    yield reader
+    reader.close()
+
+
+@pytest.fixture(scope="module")
+def light_curve(night: LedgerReader) -> RelativeLightCurve:
+    """Target against comparison stars that were chosen automatically."""
+    fluxes = night.source_fluxes(KEY, DEFAULT_LABEL)
+    out = night.folder().parent / "out"
+    choice = resolve_selection(load_selection(out), night.catalogs(), {KEY: fluxes})[KEY]
+    assert not choice.automatic
+    assert choice.automatic_comparisons
+    catalog = night.catalogs()[KEY]
+    target = catalog.positions()[choice.target - 1]
+    assert np.hypot(*(target - (424.0, 286.0))) < 1.5
+    assert choice.target not in choice.comparisons
+    return relative_light_curve(fluxes, choice.target, choice.comparisons)
+
+
+def test_every_frame_is_measured(night: LedgerReader) -> None:
+    counts = night.counts()
+    assert (counts.n_frames, counts.n_measured, counts.n_rejected, counts.n_pending) == (N_FRAMES, N_FRAMES, 0, 0)
+    measured = night.outcomes_since(0)
+    assert len({outcome.path for outcome in measured}) == N_FRAMES
+    drift = [outcome.shift_x_px for outcome in measured if isinstance(outcome, FrameMeasured)]
+    assert min(drift) < -250.0
+
+
+def test_depth_and_scatter(light_curve: RelativeLightCurve) -> None:
+    hours = _hours_from_mid_transit(light_curve.time_bmjd_tdb)
+    outside, inside = np.abs(hours) > OUT_OF_TRANSIT_H, np.abs(hours) < FULL_DEPTH_H
+    assert np.isfinite(light_curve.flux).all()
+    line = np.polynomial.Polynomial.fit(hours[outside], light_curve.flux[outside], 1)
+    flux = light_curve.flux / line(hours)
+    scatter = 1.4826 * np.median(np.abs(flux[outside] - np.median(flux[outside])))
+    depth = np.median(flux[outside]) - np.median(flux[inside])
+    print(f"HAT-P-32: robust scatter {100 * scatter:.3f} %, depth {100 * depth:.2f} %, {outside.sum()} points outside")  # noqa: T201
+    assert scatter <= 0.0060
+    assert 0.020 <= depth <= 0.028
+
+
+def test_times_are_bjd_tdb_of_mid_exposure(light_curve: RelativeLightCurve, night: LedgerReader) -> None:
+    from astropy import units
+    from astropy.coordinates import EarthLocation, SkyCoord
+    from astropy.io import fits
+    from astropy.time import Time
+
+    folder = real_frames("hatp32")
+    site = EarthLocation.from_geodetic(-110.73444, 32.41639, 2616.0)
+    target = SkyCoord("02:04:10 +46:41:23", unit=(units.hourangle, units.deg))
+    names = [night.frame_path(int(number)) for number in light_curve.frame_ids]
+    starts = [fits.getval(folder / name, "UT-OBS").removesuffix("-0000") for name in names]
+    utc = Time(starts, format="isot", scale="utc", location=site) + 30.0 * units.s
+    expected = utc.tdb + utc.light_travel_time(target, "barycentric")
+    offset_s = (light_curve.time_bmjd_tdb - (expected.jd1 - 2400000.5) - expected.jd2) * 86400.0
+    assert np.abs(offset_s).max() < 0.05
+
+
+def _hours_from_mid_transit(time_bmjd_tdb: np.ndarray) -> np.ndarray:
+    cycles = (time_bmjd_tdb + 2400000.5 - EPOCH_BJD_TDB) / PERIOD_D
+    return (cycles - np.round(cycles)) * PERIOD_D * 24.0
