@@ -17,6 +17,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,14 +37,24 @@ if TYPE_CHECKING:
     from astropy.table import Table as AstropyTable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Column:
+    """One column; its text is made once, for all the tables that share it."""
+
     name: str
     unit: str
     values: NDArray
     decimals: int = -1
     """Digits after the point in text; -1 for integers and text."""
     meaning: str = ""
+
+    @cached_property
+    def text(self) -> list[str]:
+        if self.values.dtype.kind == "U":
+            return [_quoted(value) for value in self.values.tolist()]
+        if self.decimals < 0:
+            return [str(value) for value in self.values.tolist()]
+        return [f"{value:.{self.decimals}f}" for value in self.values.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,27 +163,29 @@ def _relative_light_curves(night: _Night) -> list[RelativeLightCurve]:
 
 
 def _tables(night: _Night, curves: Sequence[RelativeLightCurve]) -> Iterator[_Table]:
-    for label, by_key in night.fluxes.items():
-        for key, fluxes in by_key.items():
-            for number in range(1, fluxes.n_sources + 1):
-                yield _raw_table(night, fluxes, number, f"lcs/{label}/{_in_file_names(key)}_source_{number}")
+    for by_key in night.fluxes.values():
+        for fluxes in by_key.values():
+            yield from _raw_tables(night, fluxes)
     for curve in curves:
         yield _relative_table(night, curve)
 
 
-def _raw_table(night: _Night, fluxes: SourceFluxes, number: int, path: str) -> _Table:
-    source = number - 1
-    columns = (
-        *_time_columns(fluxes),
-        _Column("flux", "electron", fluxes.flux[:, source], 3, "within the exposure"),
-        _Column("flux_err", "electron", fluxes.flux_err[:, source], 3, "standard error"),
-        _Column("flags", "", fluxes.flags[:, source], meaning="bits of stream/flags.py; 0 is good"),
+def _raw_tables(night: _Night, fluxes: SourceFluxes) -> Iterator[_Table]:
+    times = tuple(_time_columns(fluxes))
+    conditions = (
         _Column("exposure_s", "s", fluxes.exposure_s, 6, "exposure time"),
         _Column("airmass", "", fluxes.airmass, 5, "relative airmass; nan where the pointing is unknown"),
         _frame_column(night, fluxes.frame_ids),
     )
-    facts = night.facts | {"key": fluxes.key, "photometer": fluxes.label, "source": str(number)}
-    return _Table(path, columns, facts | _time_fact(fluxes))
+    for source in range(fluxes.n_sources):
+        measured = (
+            _Column("flux", "electron", fluxes.flux[:, source], 3, "within the exposure"),
+            _Column("flux_err", "electron", fluxes.flux_err[:, source], 3, "standard error"),
+            _Column("flags", "", fluxes.flags[:, source], meaning="bits of stream/flags.py; 0 is good"),
+        )
+        facts = night.facts | {"key": fluxes.key, "photometer": fluxes.label, "source": str(source + 1)}
+        path = f"lcs/{fluxes.label}/{_in_file_names(fluxes.key)}_source_{source + 1}"
+        yield _Table(path, (*times, *measured, *conditions), facts | _time_fact(fluxes))
 
 
 def _relative_table(night: _Night, curve: RelativeLightCurve) -> _Table:
@@ -239,7 +252,7 @@ def _write_csv(destination: Path, table: _Table) -> Path:
     head += [f"# column {column.name}{_in_unit(column)}: {column.meaning}" for column in table.columns]
     text = [_one_line(line) for line in head]
     text.append(",".join(column.name for column in table.columns))
-    text += [",".join(row) for row in zip(*(_formatted(column) for column in table.columns), strict=True)]
+    text += [",".join(row) for row in zip(*(column.text for column in table.columns), strict=True)]
     path = destination / f"{table.path}.csv"
     _replace(path, ("\n".join(text) + "\n").encode("utf-8"))
     return path
@@ -251,14 +264,6 @@ def _in_unit(column: _Column) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.splitlines())
-
-
-def _formatted(column: _Column) -> list[str]:
-    if column.values.dtype.kind == "U":
-        return [_quoted(value) for value in column.values.tolist()]
-    if column.decimals < 0:
-        return [str(value) for value in column.values.tolist()]
-    return [f"{value:.{column.decimals}f}" for value in column.values.tolist()]
 
 
 def _quoted(text: str) -> str:
@@ -282,13 +287,19 @@ def _write_fits(destination: Path, table: _Table) -> Path:
     made = _astropy_table(table)
     facts = dict(made.meta)
     made.meta.clear()
-    unit = fits.table_to_hdu(made, character_as_bytes=True)
-    unit.name = "LIGHT_CURVE"
+    for name in made.colnames:
+        made[name].unit = None
+    extension = fits.table_to_hdu(made, character_as_bytes=True)
+    extension.name = "LIGHT_CURVE"
+    for column in table.columns:
+        # Set here: the FITS standard knows no electron, and astropy would leave it out with a warning.
+        if column.unit:
+            extension.columns[column.name].unit = column.unit
     for name, value in facts.items():
         # Facts may be longer than a card and hold any letter; history takes them, in ASCII.
-        unit.header.add_history(_one_line(f"{name}: {value}").encode("ascii", "backslashreplace").decode("ascii"))
+        extension.header.add_history(_one_line(f"{name}: {value}").encode("ascii", "backslashreplace").decode("ascii"))
     buffer = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(), unit]).writeto(buffer)
+    fits.HDUList([fits.PrimaryHDU(), extension]).writeto(buffer)
     path = destination / f"{table.path}.fits"
     _replace(path, buffer.getvalue())
     return path

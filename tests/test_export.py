@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, Recipe
+from stream.errors import ConfigurationError, LedgerError
+from stream.export import export_night, write_outputs
+from stream.flags import Flag
+from stream.instruments import OPTICAM_MX
+from stream.messages import SOURCE_COLUMNS, FrameArrived, FrameMeasured, Selection, SourceFluxes
+from stream.night.ledger import Ledger
+from stream.selection import save_selection
+from tests.analysis.synthetic import Field, make_catalog
+
+RECIPE = Recipe(instrument=OPTICAM_MX())
+XY = np.array([[60.0, 80.0], [420.0, 100.0], [300.0, 250.0], [90.0, 400.0], [440.0, 430.0], [200.0, 180.0]])
+N_FRAMES = 120
+
+
+def _write_night(out: Path, keys: dict[str, SourceFluxes]) -> None:
+    ledger = Ledger(out, RECIPE, folder=out / "frames")
+    for key, fluxes in keys.items():
+        ledger.save_catalog(make_catalog(key, XY))
+        names = [f"n#{number:04d},{key.replace(':', '-')}.fit" for number in range(len(fluxes.frame_ids))]
+        frames = ledger.enter([FrameArrived(name, 1, number, 0.0, key) for number, name in enumerate(names)])
+        ledger.commit([_measured(fluxes, row, frame.frame_id, frame.path) for row, frame in enumerate(frames)])
+    ledger.close()
+
+
+def _measured(fluxes: SourceFluxes, row: int, frame_id: int, path: str) -> FrameMeasured:
+    sources = np.zeros((len(SOURCE_COLUMNS), fluxes.n_sources), dtype="<f8")
+    sources[SOURCE_COLUMNS.index("flags")] = fluxes.flags[row]
+    for label, factor in ((APERTURE_LABEL, 1.0), (OPTIMAL_LABEL, 1.1)):
+        sources[SOURCE_COLUMNS.index(f"{label}_flux")] = factor * fluxes.flux[row]
+        sources[SOURCE_COLUMNS.index(f"{label}_flux_err")] = factor * fluxes.flux_err[row]
+    return FrameMeasured(
+        frame_id=frame_id,
+        path=path,
+        key=fluxes.key,
+        recipe_hash=RECIPE.hash(),
+        catalog_version="v1",
+        time_mjd_utc=float(fluxes.time_mjd_utc[row]),
+        time_bmjd_tdb=float(fluxes.time_bmjd_tdb[row]),
+        exposure_s=1.0,
+        airmass=1.25,
+        fwhm_px=4.0,
+        semi_major_sigma_px=1.8,
+        semi_minor_sigma_px=1.6,
+        orientation_deg=0.0,
+        sky_e_per_px=10.0,
+        shift_x_px=0.0,
+        shift_y_px=0.0,
+        rotation_deg=0.0,
+        scale=1.0,
+        transparency=1.0,
+        n_aligned=6,
+        alignment_rms_px=0.02,
+        flags=0,
+        core_s=0.002,
+        sources=sources.tobytes(),
+    )
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Path:
+    return _make_night(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def written_night(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    out = _make_night(tmp_path_factory.mktemp("night"))
+    return out, write_outputs(out)
+
+
+def _make_night(out: Path) -> Path:
+    first = Field(n_frames=N_FRAMES, variable=6).make()
+    first.flux[7, 5], first.flux_err[7, 5], first.flags[7, 5] = np.nan, np.nan, int(Flag.NON_FINITE)
+    second = Field(n_frames=N_FRAMES, variable=6, key="2:r", seed=2).make()
+    second.time_bmjd_tdb[:] = np.nan
+    _write_night(out, {"1:g": first, "2:r": second})
+    save_selection(out, Selection(requested_target="1:g#6"))
+    return out
+
+
+def _head(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+
+
+def test_outputs_stand_where_the_tutorial_has_them(written_night: tuple[Path, list[Path]]) -> None:
+    night, written = written_night
+    names = {str(path.relative_to(night)) for path in written}
+    expected = {
+        f"lcs/{label}/{key}_source_{number}.csv"
+        for label in (APERTURE_LABEL, OPTIMAL_LABEL)
+        for key in ("1-g", "2-r")
+        for number in range(1, 7)
+    }
+    expected |= {
+        f"relative_light_curves/{label}_source_6_{key}_light_curve.csv"
+        for label in (APERTURE_LABEL, OPTIMAL_LABEL)
+        for key in ("1-g", "2-r")
+    }
+    expected |= {
+        f"plots/{label}_{figure}.png"
+        for label in (APERTURE_LABEL, OPTIMAL_LABEL)
+        for figure in ("light_curves", "power_spectra")
+    }
+    assert names == expected
+    assert all(path.stat().st_size > 0 for path in written)
+    assert not [path for path in night.rglob(".*-*") if path.is_file()]
+
+
+def test_raw_light_curve_holds_the_fluxes_of_the_ledger(written_night: tuple[Path, list[Path]]) -> None:
+    night, _ = written_night
+    table = Table.read(night / "lcs" / OPTIMAL_LABEL / "1-g_source_6.csv", format="ascii.csv", comment="#")
+    fluxes = Field(n_frames=N_FRAMES, variable=6).make()
+    assert table.colnames[:5] == ["time_bmjd_tdb", "time_mjd_utc", "flux", "flux_err", "flags"]
+    good = np.arange(N_FRAMES) != 7
+    np.testing.assert_allclose(table["flux"][good], 1.1 * fluxes.flux[good, 5], atol=6e-4)
+    np.testing.assert_allclose(table["time_bmjd_tdb"], fluxes.time_bmjd_tdb, rtol=0.0, atol=1e-9)
+    assert math.isnan(float(table["flux"][7]))
+    assert table["flags"][7] == int(Flag.NON_FINITE)
+    assert table["frame"][3] == "n#0003,1-g.fit"
+    assert len(table) == N_FRAMES
+
+
+def test_numpy_reads_the_same_file(written_night: tuple[Path, list[Path]]) -> None:
+    night, _ = written_night
+    path = night / "lcs" / APERTURE_LABEL / "2-r_source_1.csv"
+    with path.open(encoding="utf-8") as file:
+        rows = [line for line in file if not line.startswith("#")]
+    numbers = np.genfromtxt(rows[1:], delimiter=",", usecols=(0, 1, 2))
+    assert rows[0].startswith("time_mjd_utc,flux,flux_err,flags,exposure_s,airmass,frame")
+    np.testing.assert_allclose(numbers[:, 1], Field(n_frames=N_FRAMES, variable=6, seed=2).make().flux[:, 0], atol=1e-3)
+
+
+def test_head_names_software_recipe_and_time_scale(written_night: tuple[Path, list[Path]]) -> None:
+    night, _ = written_night
+    with_pointing = _head(night / "lcs" / APERTURE_LABEL / "1-g_source_1.csv")
+    assert f"# recipe: {RECIPE.hash()}" in with_pointing
+    assert any(line.startswith("# software: opticam-live ") for line in with_pointing)
+    assert "# time: time_bmjd_tdb is BJD_TDB - 2400000.5, middle of the exposure, days" in with_pointing
+    without = _head(night / "lcs" / APERTURE_LABEL / "2-r_source_1.csv")
+    assert any("time_mjd_utc is MJD in UTC, not corrected to the barycentre" in line for line in without)
+
+
+def test_relative_light_curve_recovers_the_variable(written_night: tuple[Path, list[Path]]) -> None:
+    night, _ = written_night
+    path = night / "relative_light_curves" / f"{APERTURE_LABEL}_source_6_1-g_light_curve.csv"
+    table = Table.read(path, format="ascii.csv", comment="#")
+    signal = Field(n_frames=N_FRAMES, variable=6).signal()
+    good = np.arange(N_FRAMES) != 7
+    residual = (table["flux"] / signal * np.median(signal))[good] - 1.0
+    assert np.std(residual / table["flux_err"][good]) == pytest.approx(1.0, abs=0.2)
+    assert math.isnan(float(table["flux"][7]))
+    assert any(line.startswith("# comparisons (weights): 1 (0.") for line in _head(path))
+
+
+def test_ecsv_and_fits_carry_units_and_facts(night: Path, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere"
+    ecsv_paths = export_night(night, "ecsv", target)
+    fits_paths = export_night(night, "fits", target)
+    assert len(ecsv_paths) == len(fits_paths) == 28
+    name = f"lcs/{APERTURE_LABEL}/1-g_source_6"
+    fluxes = Field(n_frames=N_FRAMES, variable=6).make()
+    for table in (
+        Table.read(target / f"{name}.ecsv", format="ascii.ecsv"),
+        Table.read(target / f"{name}.fits", format="fits", hdu=1, unit_parse_strict="silent"),
+    ):
+        assert str(table["flux"].unit) == "electron"
+        assert str(table["time_bmjd_tdb"].unit) == "d"
+        good = np.arange(N_FRAMES) != 7
+        np.testing.assert_array_equal(np.asarray(table["flux"])[good], fluxes.flux[good, 5])
+        np.testing.assert_array_equal(np.asarray(table["time_bmjd_tdb"]), fluxes.time_bmjd_tdb)
+        assert [str(frame) for frame in table["frame"][:2]] == ["n#0000,1-g.fit", "n#0001,1-g.fit"]
+    assert Table.read(target / f"{name}.ecsv", format="ascii.ecsv").meta["recipe"] == RECIPE.hash()
+    with fits.open(target / f"{name}.fits") as hdus:
+        hdus.verify("exception")
+        assert f"recipe: {RECIPE.hash()}" in list(hdus[1].header["HISTORY"])
+
+
+def test_csv_export_is_that_of_the_outputs(written_night: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    night, _ = written_night
+    for path in export_night(night, "csv", tmp_path / "copy"):
+        same = night / path.relative_to(tmp_path / "copy")
+        assert path.read_bytes() == same.read_bytes()
+
+
+def test_unknown_format_is_named_before_anything_is_written(night: Path) -> None:
+    with pytest.raises(ConfigurationError, match="unknown format 'xlsx': one of csv, ecsv, fits is required"):
+        export_night(night, "xlsx")
+    assert not (night / "lcs").exists()
+
+
+def test_a_selection_of_nothing_is_refused(night: Path) -> None:
+    save_selection(night, Selection(targets={"1:g": 40}))
+    with pytest.raises(ConfigurationError, match="number 40 is not in the catalog of 1:g"):
+        write_outputs(night)
+
+
+def test_a_folder_without_a_night_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="holds no night"):
+        write_outputs(tmp_path)
+
+
+def test_a_night_without_frames_writes_nothing(tmp_path: Path) -> None:
+    Ledger(tmp_path, RECIPE, folder=tmp_path / "frames").close()
+    assert write_outputs(tmp_path) == []
+
+
+def test_a_target_without_flux_leaves_the_raw_light_curves(tmp_path: Path) -> None:
+    fluxes = Field(n_frames=30).make()
+    fluxes.flux[:, 5] *= -1.0
+    _write_night(tmp_path, {"1:g": fluxes})
+    save_selection(tmp_path, Selection(targets={"1:g": 6}))
+    names = {path.name for path in write_outputs(tmp_path)}
+    assert "1-g_source_6.csv" in names
+    assert not (tmp_path / "relative_light_curves").exists()
