@@ -179,10 +179,11 @@ def phase_lag(first: TimeSeries, second: TimeSeries, frequency_hz: float) -> Pha
     if not (math.isfinite(frequency_hz) and frequency_hz > 0.0):
         raise AnalysisError(f"frequency_hz ({frequency_hz}) must be greater than 0 to measure a lag")
     phases, variances = [], []
-    for series in (first, second):
-        good = _checked(series)
-        # One zero for both curves: shifting each to its own first point would take the lag away.
-        time = good.time_s - first.time_s[0]
+    checked = [_checked(first), _checked(second)]
+    # One zero for both curves: shifting each to its own first point would take the lag away.
+    origin = checked[0].time_s[0]
+    for good in checked:
+        time = good.time_s - origin
         fit = _fit_sinusoid(time, good.flux, 1.0 / good.flux_err**2, frequency_hz)
         power = fit.cosine**2 + fit.sine**2
         if power <= 0.0:
