@@ -18,8 +18,8 @@ from stream.errors import ConfigurationError
 from stream.instruments import Instrument
 from stream.timestamps import SkyPosition
 
-Positive = Annotated[float, msgspec.Meta(gt=0.0)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
+Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 APERTURE_LABEL = "forced_aperture_annulus"
@@ -48,6 +48,7 @@ class BootstrapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Which frames make the catalog of a key."""
 
     n_frames: Count = 5
+    """So many of the first frames are stacked."""
     wait_s: Positive = 30.0
     """The catalog is built from fewer frames when no more came in this time after the first, seconds."""
 
@@ -64,16 +65,33 @@ class AlignmentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class PhotometrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Apertures in units of the full width at half maximum (FWHM) of the frame's point-spread function."""
+    """Apertures in units of the full width at half maximum (FWHM) of the frame's point-spread function.
+
+    Raises
+    ------
+    ConfigurationError
+        If an inner bound is not below its outer one.
+    """
 
     aperture_radius_fwhm: Positive = 1.5
+    """Radius of the aperture, geometric mean of its axes, in FWHM of the frame."""
     aperture_min_px: Positive = 1.5
+    """The radius is never smaller, pixels."""
     aperture_max_px: Positive = 40.0
+    """The radius is never larger, pixels; nor than the inner radius of the annulus."""
     annulus_inner_fwhm: Positive = 3.0
     """Inner radius of the background annulus, in FWHM of the catalog."""
     annulus_outer_fwhm: Positive = 5.5
     """Outer radius of the background annulus, in FWHM of the catalog."""
-    annulus_clip_sigma: Positive = 3.0
+    annulus_clip_sigma: Annotated[float, msgspec.Meta(ge=1.0, le=100.0)] = 3.0
+    """Pixels of the annulus further than this from their median are left out, standard deviations."""
+
+    def __post_init__(self) -> None:
+        """Refuse apertures and annuli without pixels."""
+        for inner, outer in (("aperture_min_px", "aperture_max_px"), ("annulus_inner_fwhm", "annulus_outer_fwhm")):
+            low, high = getattr(self, inner), getattr(self, outer)
+            if not low < high:
+                raise ConfigurationError(f"photometry.{inner} ({low}) must be below photometry.{outer} ({high})")
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,6 +104,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     instrument: Instrument
+    """How headers are read, and what the detectors are."""
     target_position: SkyPosition | None = None
     detection: DetectionSettings = DetectionSettings()
     bootstrap: BootstrapSettings = BootstrapSettings()
@@ -111,7 +130,7 @@ def recipe_from_toml(text: str, origin: str) -> Recipe:
     """
     try:
         return msgspec.convert(tomllib.loads(text), Recipe)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, ConfigurationError) as error:
         raise ConfigurationError(f"recipe {origin}: {error}") from error
 
 
@@ -145,6 +164,8 @@ def _without_none(value: object) -> dict[str, object]:
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         return {prefix: value}
     flat: dict[str, object] = {}

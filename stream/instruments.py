@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -29,6 +29,12 @@ from stream.timestamps import (
 HeaderValue = str | int | float | bool
 Header = Mapping[str, HeaderValue]
 AngleUnit = Literal["degrees", "hours", "sexagesimal_hours", "sexagesimal_degrees"]
+# Bounds also keep infinity out, which TOML can write and no hash of a recipe can tell from "unset".
+_Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e12)]
+_NotNegative = Annotated[float, msgspec.Meta(ge=0.0, le=1e12)]
+_Longitude = Annotated[float, msgspec.Meta(ge=-360.0, le=360.0)]
+_Latitude = Annotated[float, msgspec.Meta(ge=-90.0, le=90.0)]
+_Height = Annotated[float, msgspec.Meta(ge=-500.0, le=10000.0)]
 _Read = TypeVar("_Read")
 
 _LONGEST_EXPOSURE_S = 86400.0
@@ -66,21 +72,24 @@ class Keywords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one camera is, and what holds where a frame's header does not say it."""
 
-    pixel_scale_arcsec: float
+    pixel_scale_arcsec: _Positive
     """Arcseconds per unbinned pixel."""
-    read_noise_e: float
+    read_noise_e: _NotNegative
     """Read noise of one (binned) pixel, electrons."""
-    gain_e_per_adu: float = 1.0
-    dark_current_e_per_s: float = 0.0
-    saturation_adu: float = 65535.0
+    gain_e_per_adu: _Positive = 1.0
+    """Gain, electrons per count."""
+    dark_current_e_per_s: _NotNegative = 0.0
+    """Dark current, electrons per binned pixel and second."""
+    saturation_adu: _Positive = 65535.0
+    """Counts at which a pixel is saturated."""
 
 
 class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The observatory, WGS84: degrees (east and north positive) and metres."""
 
-    longitude_deg: float
-    latitude_deg: float
-    height_m: float
+    longitude_deg: _Longitude
+    latitude_deg: _Latitude
+    height_m: _Height
 
     def position(self) -> GroundPosition:
         """The same as the vocabulary of times has it."""
@@ -131,11 +140,16 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Name of the camera by filter, where no keyword names it and there is more than one camera.
     pointing_placeholders : tuple of (str, str)
         Pairs of RA and Dec, as written, that mean "not set".
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no camera, or it cannot be told which camera a frame is from.
     """
 
     name: str
     site: Site
-    aperture_m: float
+    aperture_m: _Positive
     cameras: dict[str, Camera]
     keywords: Keywords = Keywords()
     time_marks: Literal["start", "middle", "end"] = "start"
@@ -143,6 +157,18 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dec_unit: AngleUnit = "degrees"
     camera_of_filter: dict[str, str] = {}
     pointing_placeholders: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what no frame could be read with."""
+        if not self.cameras:
+            raise ConfigurationError("at least one camera is required, as [cameras.1]")
+        for filter_name, camera in self.camera_of_filter.items():
+            if camera not in self.cameras:
+                raise ConfigurationError(f"camera_of_filter.{filter_name} is {camera!r}, which is none of the cameras")
+        if len(self.cameras) > 1 and not self.keywords.camera and not self.camera_of_filter:
+            raise ConfigurationError(
+                f"{len(self.cameras)} cameras require keywords.camera or camera_of_filter, to tell their frames apart"
+            )
 
     def describe(self, header: Header, frame_name: str) -> FrameFacts:
         """Read the facts of one frame from its header.
@@ -176,28 +202,20 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return None
 
         attempt(self._check_image_type)
-        exposure_s = attempt(self._exposure_s)
-        stamp = attempt(self._time_stamp)
-        names = attempt(self._camera_and_filter)
-        binning = attempt(self._binning)
+        exposure_s, stamp = attempt(self._exposure_s), attempt(self._time_stamp)
+        names, binning = attempt(self._camera_and_filter), attempt(self._binning)
         camera = self.cameras[names[0]] if names else next(iter(self.cameras.values()))
         gain = attempt(self._positive(self.keywords.gain, camera.gain_e_per_adu))
         dark = attempt(self._positive(self.keywords.dark_current, camera.dark_current_e_per_s, zero=True))
         saturation = attempt(self._positive(self.keywords.saturation, camera.saturation_adu))
         pointing = attempt(self._pointing)
-        if (
-            exposure_s is None
-            or stamp is None
-            or names is None
-            or binning is None
-            or gain is None
-            or dark is None
-            or saturation is None
-        ):
+        if exposure_s is None or stamp is None or names is None or binning is None:
             return None
         middle_mjd = stamp.mjd_utc + self._to_middle(exposure_s) / SECONDS_PER_DAY
         if pointing is not None:
             attempt(lambda _header, _name: self._check_horizon(pointing, middle_mjd, frame_name))
+        if gain is None or dark is None or saturation is None:
+            return None
         return FrameFacts(
             key=f"{names[0]}:{names[1]}",
             exposure_s=exposure_s,
@@ -266,11 +284,12 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 Reason.BAD_KEYWORD,
                 f"keyword {keyword} of {frame_name} is {header.get(keyword)!r}: {self.name} knows {', '.join(known)}",
             )
-        if ":" in camera + filter_name or "/" in camera + filter_name:
+        name = camera + filter_name  # becomes the name of files
+        if not name.isprintable() or any(mark in name for mark in ":/\\"):
             raise FrameRejectedError(
                 Reason.BAD_KEYWORD,
                 f"keyword {self.keywords.filter} of {frame_name} is {filter_name!r}: "
-                "a name without colon and slash is required",
+                "a printable name without colon and slash is required",
             )
         return camera, filter_name
 
@@ -279,16 +298,17 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return 1
         text = _text(header, self.keywords.binning, frame_name)
         try:
-            binning = int(float(text.lower().partition("x")[0]))
+            factors = {float(part) for part in text.lower().split("x")}
         except ValueError:
-            binning = 0
-        if not 1 <= binning <= 64:
+            factors = set()
+        binning = factors.pop() if len(factors) == 1 else math.nan
+        if not 1.0 <= binning <= 64.0 or not binning.is_integer():
             raise FrameRejectedError(
                 Reason.BAD_KEYWORD,
                 f"keyword {self.keywords.binning} of {frame_name} is {text!r}: "
-                "a binning from 1 to 64 is required, as 4 or '4x4'",
+                "a binning from 1 to 64, equal on both axes, is required, as 4 or '4x4'",
             )
-        return binning
+        return int(binning)
 
     def _positive(self, keyword: str, default: float, *, zero: bool = False) -> Callable[[Header, str], float]:
         def read(header: Header, frame_name: str) -> float:
@@ -383,17 +403,9 @@ def load_instrument(name_or_file: str) -> Instrument:
     if not path.is_file():
         raise ConfigurationError(f"unknown instrument {name_or_file!r}: neither OPTICAM_MX nor the path of a TOML file")
     try:
-        instrument = msgspec.toml.decode(path.read_bytes(), type=Instrument)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.toml.decode(path.read_bytes(), type=Instrument)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, ConfigurationError) as error:
         raise ConfigurationError(f"instrument file {path}: {error}") from error
-    if not instrument.cameras:
-        raise ConfigurationError(f"instrument file {path}: at least one camera is required, as [cameras.1]")
-    for filter_name, camera in instrument.camera_of_filter.items():
-        if camera not in instrument.cameras:
-            raise ConfigurationError(
-                f"instrument file {path}: camera_of_filter.{filter_name} is {camera!r}, which is none of the cameras"
-            )
-    return instrument
 
 
 def _text(header: Header, keyword: str, frame_name: str) -> str:
@@ -425,6 +437,8 @@ def _angle_deg(text: str, unit: AngleUnit, keyword: str, frame_name: str) -> flo
             parts = [float(part) for part in text.replace(":", " ").split()]
             if len(parts) not in (2, 3):
                 raise ValueError(f"{len(parts)} fields")
+            if not all(0.0 <= part < 60.0 for part in parts[1:]):
+                raise ValueError("minutes or seconds out of bounds")
             value = sum(abs(part) / 60.0**power for power, part in enumerate(parts))
             value = -value if text.startswith("-") else value
     except ValueError as error:

@@ -68,7 +68,7 @@ def parse_time_stamp(text: str, date_text: str | None = None) -> TimeStamp:
         If the text is not a date with a time.
     """
     stamp = text.strip()
-    if date_text is not None and ("-" not in stamp[:8]):
+    if date_text is not None and "-" not in stamp[:5]:  # 19:02-0700 is a time of day with an offset
         stamp = f"{date_text.strip()[:10]}T{stamp}"
     stamp = stamp.replace(" ", "T", 1)
     if "T" not in stamp:
@@ -86,7 +86,7 @@ def parse_time_stamp(text: str, date_text: str | None = None) -> TimeStamp:
 
 
 def _resolution_s(stamp: str) -> float:
-    clock = stamp.partition("T")[2]
+    clock = stamp.partition("T")[2].replace(",", ".")
     for mark in ("Z", "+", "-"):
         clock = clock.partition(mark)[0]
     if clock.count(":") < 2:
@@ -108,14 +108,15 @@ def mjd_to_iso(mjd_utc: float) -> str:
 
 
 def altitude_deg(mjd_utc: float, target: SkyPosition, site: GroundPosition) -> float:
-    """Altitude of a direction above the horizon, degrees, good to 0.3 degrees.
+    """Altitude of a direction above the horizon, degrees, good to 0.3 degrees within fifty years of 2000.
 
-    Not for pointing: precession, nutation and refraction are left out. Greenwich mean sidereal time after Meeus,
-    Astronomical Algorithms, 2nd ed., equation 12.4, to first order.
+    Not for pointing: nutation, refraction and the precession of the pole are left out. The Earth rotation angle
+    (IERS Conventions 2010, equation 5.15) is used and not sidereal time, because it is measured from a fixed
+    direction, as ICRS right ascensions are: the equinox has moved by a third of a degree since 2000.
     """
     days = mjd_utc - _MJD_OF_J2000
-    sidereal_deg = (280.46061837 + 360.98564736629 * days + site.longitude_deg) % 360.0
-    hour_angle = math.radians(sidereal_deg - target.ra_deg)
+    rotation_deg = (360.0 * (0.7790572732640 + 1.00273781191135448 * days) + site.longitude_deg) % 360.0
+    hour_angle = math.radians(rotation_deg - target.ra_deg)
     latitude, declination = math.radians(site.latitude_deg), math.radians(target.dec_deg)
     sine = math.sin(latitude) * math.sin(declination)
     sine += math.cos(latitude) * math.cos(declination) * math.cos(hour_angle)
@@ -134,7 +135,8 @@ def barycentric_mjd_tdb(mjd_utc: float, target: SkyPosition, site: GroundPositio
 
     The offset is interpolated by a polynomial over a quarter of a day and agrees with astropy's own computation to
     better than a microsecond. The polynomial depends on the quarter of the day alone, so a time never depends on
-    which frames came before.
+    which frames came before. The second that a leap second adds has no number of its own in `mjd_utc`: an instant
+    within it is taken for the first second of the next day.
     """
     block = math.floor(mjd_utc / _BLOCK_DAYS)
     coefficients = _barycentric_offset(block, target, site)
@@ -150,13 +152,17 @@ def _barycentric_offset(block: int, target: SkyPosition, site: GroundPosition) -
     from astropy.coordinates import EarthLocation, SkyCoord
 
     nodes = np.polynomial.chebyshev.chebpts1(_CHEBYSHEV_DEGREE + 1)
-    mjd = (block + (nodes + 1.0) / 2.0) * _BLOCK_DAYS
+    day = math.floor(block * _BLOCK_DAYS)
+    seconds_of_day = (block * _BLOCK_DAYS - day + (nodes + 1.0) / 2.0 * _BLOCK_DAYS) * SECONDS_PER_DAY
     location = EarthLocation.from_geodetic(site.longitude_deg, site.latitude_deg, site.height_m)
-    utc = time.Time(mjd, format="mjd", scale="utc", location=location)
+    # Seconds since midnight, because a day with a leap second has 86401 of them and astropy's MJD counts it as one.
+    midnight = time.Time(day, format="mjd", scale="utc", location=location)
+    utc = midnight + time.TimeDelta(seconds_of_day, format="sec")
     direction = SkyCoord(target.ra_deg * units.deg, target.dec_deg * units.deg)
     barycentric = utc.tdb + utc.light_travel_time(direction, "barycentric")
     # As days of the same calendar, so that the offset holds what TDB and UTC differ by.
-    offset_s = ((barycentric.jd1 - utc.jd1) + (barycentric.jd2 - utc.jd2)) * SECONDS_PER_DAY
+    days = (barycentric.jd1 - midnight.jd1) + (barycentric.jd2 - midnight.jd2)
+    offset_s = days * SECONDS_PER_DAY - seconds_of_day
     return np.polynomial.chebyshev.chebfit(nodes, offset_s, _CHEBYSHEV_DEGREE)
 
 
