@@ -113,7 +113,7 @@ _SOURCE_IS = """label => { const data = window.Bokeh?.documents?.[0]?.get_model_
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("finished")
     night = FakeNight(folder / "night", frames=folder / "frames")
-    night.advance(4000)
+    night.advance(2000)
     night.finish()
     with served(night.out) as address:
         yield address
