@@ -139,7 +139,7 @@ def align(
     Raises
     ------
     FrameRejectedError
-        With `Reason.NO_STARS` if the frame shows no star at all.
+        With `Reason.NO_STARS` if the frame shows no star at all, `Reason.NON_FINITE` if it shows no number at all.
     """
     predicted = hint if hint is not None else Transform.identity(frame.shape)
     wide = replace(stars, window_sigma_px=_WIDE_WINDOW * stars.window_sigma_px)
@@ -151,8 +151,11 @@ def align(
                 alignment = refine(frame, window, shifted, settings=settings, bad_pixels=bad_pixels)
         if alignment is not None:
             return alignment
-    found = detect_sources(frame.electrons(), detection, star_sigma_px=stars.window_sigma_px, bad_pixels=bad_pixels)
+    electrons = frame.electrons()
+    found = detect_sources(electrons, detection, star_sigma_px=stars.window_sigma_px, bad_pixels=bad_pixels)
     if not len(found.xy):
+        if not np.isfinite(electrons).any():
+            raise FrameRejectedError(Reason.NON_FINITE, f"{frame.name} has no pixel that is a finite number")
         raise FrameRejectedError(Reason.NO_STARS, f"{frame.name} shows no star above {detection.threshold_sigma} sigma")
     return match_and_refine(frame, (stars, wide), found.xy, settings=settings, bad_pixels=bad_pixels)
 
