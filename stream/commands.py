@@ -284,15 +284,21 @@ def _progress_bar() -> Iterator[Onlooker]:
     from stream.night.run import Onlooker
 
     columns = (TextColumn("Reducing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr)) as progress:
-        task = progress.add_task("frames", total=None)
+    progress = Progress(*columns, console=Console(file=sys.stderr))
+    task = progress.add_task("frames", total=None)
 
-        def show(status: NightStatus) -> None:
-            done = status.n_measured + status.n_rejected
-            n_open = status.n_waiting + status.n_queued + status.n_in_work
-            progress.update(task, completed=done, total=done + n_open)
+    def show(status: NightStatus) -> None:
+        # Not before there is something to show: an error that comes first stands alone.
+        progress.start()
+        done = status.n_measured + status.n_rejected
+        n_open = status.n_waiting + status.n_queued + status.n_in_work
+        progress.update(task, completed=done, total=done + n_open)
 
+    try:
         yield Onlooker(on_status=show)
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 def _say_counts(counts: LedgerCounts) -> None:

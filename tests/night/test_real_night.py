@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 
 from stream.config import OPTIMAL_LABEL, Recipe
-from stream.errors import ConfigurationError
+from stream.errors import ConfigurationError, Reason
 from stream.instruments import OPTICAM_MX
-from stream.messages import FrameMeasured, FrameRejected
 from stream.night.ledger import LedgerReader
 from stream.night.run import NightOptions, run_night
 from tests.night.conftest import N_IMAGES
+from tests.night.frames import fits_bytes
 from tests.night.processes import (
-    counts_of,
     is_alive,
     run,
     running,
@@ -85,7 +84,7 @@ def test_every_frame_is_measured_once_and_in_sequence(undisturbed: Path) -> None
     ]
 
 
-def test_no_frame_is_lost_when_workers_are_killed(
+def test_no_frame_is_lost_when_one_worker_is_killed_and_another_hangs(
     simulated_frames: list[Path], undisturbed: Path, tmp_path: Path
 ) -> None:
     folder, out = tmp_path / "frames", tmp_path / "out"
@@ -94,31 +93,17 @@ def test_no_frame_is_lost_when_workers_are_killed(
         wait_for_outcomes(out, 30)
         put(simulated_frames[30:], folder)
         wait_for_outcomes(out, 31)
-        first, second = worker_pids(out)
-        os.kill(first, signal.SIGKILL)
-        os.kill(second, signal.SIGKILL)
+        killed, hung = worker_pids(out)
+        os.kill(hung, signal.SIGSTOP)
+        os.kill(killed, signal.SIGKILL)
         counts = wait_for_outcomes(out, 3 * N_IMAGES)
-        assert len(worker_pids(out)) == 4
+        wait_until(lambda: len(worker_pids(out)) == 4, 10.0, "the replacement of both workers")
         status, text, errors = stop(night)
     assert (status, errors) == (0, "")
     assert f"{3 * N_IMAGES} frames: {3 * N_IMAGES} measured" in text
     assert counts.by_key == dict.fromkeys(KEYS, N_IMAGES)
     assert_same_measurements(out, undisturbed)
     assert not any(is_alive(pid) for pid in worker_pids(out))
-
-
-def test_a_worker_that_hangs_is_replaced(simulated_frames: list[Path], undisturbed: Path, tmp_path: Path) -> None:
-    folder, out = tmp_path / "frames", tmp_path / "out"
-    put(simulated_frames[:30], folder)
-    with running("watch", folder, "--out", out, "--no-page", "--workers", "1") as night:
-        wait_for_outcomes(out, 30)
-        (hung,) = worker_pids(out)
-        os.kill(hung, signal.SIGSTOP)
-        put(simulated_frames[30:], folder)
-        wait_for_outcomes(out, 3 * N_IMAGES)
-        assert stop(night, signal.SIGTERM)[0] == 0
-    assert not is_alive(hung)
-    assert_same_measurements(out, undisturbed)
 
 
 def test_the_same_command_goes_on_after_the_night_was_killed(
@@ -143,29 +128,29 @@ def test_the_same_command_goes_on_after_the_night_was_killed(
     assert_same_measurements(out, undisturbed)
 
 
-def test_frames_that_came_while_nothing_ran_are_reduced_by_the_same_command(
-    simulated_frames: list[Path], tmp_path: Path
+def catalogs_of(out: Path) -> tuple[Path, ...]:
+    return tuple(sorted((out / "cat").glob("*.ecsv")))
+
+
+def test_a_second_run_takes_what_is_new_and_says_why_frames_were_rejected(
+    simulated_frames: list[Path], undisturbed: Path, tmp_path: Path
 ) -> None:
     folder, out = tmp_path / "frames", tmp_path / "out"
-    put(simulated_frames[:18], folder)
-    recipe = Recipe(instrument=OPTICAM_MX())
-    options = NightOptions(folder, out, 1, finite=True)
-    assert run_night(options, recipe, stop=threading.Event()).n_measured == 18
-    put(simulated_frames[18:24], folder)
-    assert run_night(options, recipe, stop=threading.Event()).n_measured == 24
-    reader = LedgerReader(out)
-    versions = {outcome.catalog_version for outcome in reader.outcomes_since(0) if isinstance(outcome, FrameMeasured)}
-    assert len(versions) == len(reader.catalogs()) == 3
-    reader.close()
-
-
-def test_a_catalog_of_another_night_is_taken(simulated_frames: list[Path], undisturbed: Path, tmp_path: Path) -> None:
-    # Two frames would not make a catalog before the end of the search.
-    put(simulated_frames[-3:], tmp_path / "frames")
-    paths = tuple(sorted((undisturbed / "cat").glob("*.ecsv")))
-    options = NightOptions(tmp_path / "frames", tmp_path / "out", 1, finite=True, catalogs=paths)
-    assert run_night(options, Recipe(instrument=OPTICAM_MX()), stop=threading.Event()).n_measured == 3
-    taken, original = LedgerReader(tmp_path / "out"), LedgerReader(undisturbed)
+    put(simulated_frames[:6], folder)
+    catalogs = catalogs_of(undisturbed)
+    options = NightOptions(folder, out, 1, finite=True, catalogs=catalogs)
+    assert run_night(options, Recipe(instrument=OPTICAM_MX()), stop=threading.Event()).n_measured == 6
+    put(simulated_frames[6:9], folder)
+    (folder / "text.fit").write_text("no FITS")
+    result = run("reduce", folder, "--out", out, "--workers", "1")
+    assert result.returncode == 0, result.stderr
+    assert "10 frames: 9 measured (3 1:g, 3 2:r, 3 3:i)\n1 rejected: 1 NOT_FITS" in result.stdout
+    assert (out / "lcs" / OPTIMAL_LABEL).is_dir()
+    shown = run("status", out).stdout
+    assert shown.startswith(f"{out}: finished\nframes: 10, measured: 9, rejected: 1\n")
+    assert "rejected NOT_FITS: 1\n  text.fit is not a FITS file" in shown
+    assert '"n_rejected": 1' in run("status", out, "--json").stdout
+    taken, original = LedgerReader(out), LedgerReader(undisturbed)
     assert {key: one.version for key, one in taken.catalogs().items()} == {
         key: one.version for key, one in original.catalogs().items()
     }
@@ -173,27 +158,60 @@ def test_a_catalog_of_another_night_is_taken(simulated_frames: list[Path], undis
     original.close()
 
 
+def bad_frames(good: Path, folder: Path) -> dict[str, Reason]:
+    """Write one frame of each kind that nobody can measure; return what each must be rejected for."""
+    content = good.read_bytes()
+    n_pixels = 512 * 512
+
+    def changed(keyword: str, value: str) -> bytes:
+        start = content.index(keyword.ljust(8).encode() + b"=")
+        card = f"{keyword:<8}= {value}".ljust(80)[:80].encode()
+        return content[:start] + card + content[start + 80 :]
+
+    header = content[: len(content) - len(content) % 2880]
+    noise = np.random.default_rng(5).normal(500.0, 5.0, (512, 512))
+    stars_off = (noise - 32768).astype(">i2").tobytes()
+    data_start = header.index(b"END".ljust(80)) // 2880 * 2880 + 2880
+    floats = fits_bytes(1, BITPIX=-32, NAXIS1=512, NAXIS2=512, BZERO=0)[:2880]
+    kinds = {
+        "text.fit": (b"a text", Reason.NOT_FITS),
+        "empty.fit": (b"", Reason.EMPTY),
+        "header-only.fit": (content[:1000], Reason.TRUNCATED),
+        "half.fit": (content[: len(content) // 2], Reason.TRUNCATED),
+        "small.fit": (fits_bytes(1), Reason.WRONG_SHAPE),
+        "cube.fit": (changed("NAXIS", "3"), Reason.WRONG_SHAPE),
+        "filterless.fit": (changed("FILTER", "''"), Reason.BAD_KEYWORD),
+        "unknown-filter.fit": (changed("FILTER", "'H'"), Reason.BAD_KEYWORD),
+        "negative.fit": (changed("EXPOSURE", "-1.0"), Reason.BAD_KEYWORD),
+        "timeless.fit": (changed("UT", "'yesterday'"), Reason.BAD_TIME),
+        "nan.fit": (floats + np.full(n_pixels, np.nan, ">f4").tobytes(), Reason.NON_FINITE),
+        "dark.fit": (content[:data_start] + stars_off, Reason.NO_STARS),
+        "packed.fit.gz": (b"this is no gzip file" * 50, Reason.UNREADABLE),
+    }
+    for name, (changed_content, _) in kinds.items():
+        (folder / name).write_bytes(changed_content)
+    return {name: reason for name, (_, reason) in kinds.items()}
+
+
+def test_bad_frames_are_rejected_with_a_sentence_and_the_night_goes_on(
+    simulated_frames: list[Path], undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "frames"
+    put(simulated_frames[:3], folder)
+    (good,) = [path for path in simulated_frames[:3] if path.name[6] == "g"]
+    reasons = bad_frames(good, folder)
+    options = NightOptions(folder, tmp_path / "out", 1, finite=True, catalogs=catalogs_of(undisturbed))
+    counts = run_night(options, Recipe(instrument=OPTICAM_MX()), stop=threading.Event())
+    reader = LedgerReader(tmp_path / "out")
+    rejected = {outcome.path: outcome for outcome in reader.rejected()}
+    reader.close()
+    assert {name: outcome.reason for name, outcome in rejected.items()} == reasons
+    for name, outcome in rejected.items():
+        assert name in outcome.sentence
+        assert "\n" not in outcome.sentence
+    assert (counts.n_measured, counts.n_rejected, counts.n_pending) == (3, len(reasons), 0)
+
+
 def test_outputs_among_the_frames_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is the folder of the frames: another one is required"):
         run_night(NightOptions(tmp_path, tmp_path, 1), Recipe(instrument=OPTICAM_MX()), stop=threading.Event())
-
-
-def test_status_tells_what_was_rejected_and_why(simulated_frames: list[Path], tmp_path: Path) -> None:
-    folder, out = tmp_path / "frames", tmp_path / "out"
-    put(simulated_frames[:6], folder)
-    (folder / "text.fit").write_text("no FITS")
-    result = run("reduce", folder, "--out", out, "--workers", "1")
-    assert result.returncode == 0, result.stderr
-    assert "7 frames: 6 measured (2 1:g, 2 2:r, 2 3:i)\n1 rejected: 1 NOT_FITS" in result.stdout
-    assert (out / "lcs" / OPTIMAL_LABEL).is_dir()
-    shown = run("status", out).stdout
-    assert shown.startswith(f"{out}: finished\nframes: 7, measured: 6, rejected: 1\n")
-    assert "rejected NOT_FITS: 1\n  text.fit is not a FITS file" in shown
-    assert '"n_rejected": 1' in run("status", out, "--json").stdout
-    counts = counts_of(out)
-    assert counts is not None
-    assert counts.by_reason == {"NOT_FITS": 1}
-    reader = LedgerReader(out)
-    (rejected,) = reader.rejected()
-    reader.close()
-    assert isinstance(rejected, FrameRejected)
