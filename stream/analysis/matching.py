@@ -81,7 +81,8 @@ def match_catalogs(source: Catalog, destination: Catalog) -> CatalogMatch:
 
     Scale, rotation, shift and field of view may differ, sources may be missing from either, and the picture may be
     mirrored (beam splitters do that). The scale must be that of the pixel scales of the catalogs within five per cent,
-    where both are known. First the frames are laid on each other as they are, which is enough for one or two stars.
+    where both are known. First the frames are laid on each other as they are, pixel on pixel too, which is enough for
+    one or two stars.
 
     A match is sure if the number of stars that agree, beyond those that the transform was made of, would come about
     by chance less than once in a thousand tries, if they are more than a third of those in the common field, and if
@@ -94,7 +95,7 @@ def match_catalogs(source: Catalog, destination: Catalog) -> CatalogMatch:
         return CatalogMatch({}, False, f"{words}: not matched, the catalog of {empty} has no source")
     task = _task(source, destination)
     unmoved = _unmoved(task, source, destination)
-    if unmoved.pairs and _by_chance(task, len(unmoved.pairs), n_used=0, n_tries=1.0) < _CHANCE and _most(task, unmoved):
+    if unmoved.pairs and _by_chance(task, len(unmoved.pairs), n_used=0, n_tries=2.0) < _CHANCE and _most(task, unmoved):
         return _matched(unmoved, words, task, "as the frames lie")
     match = _verdict(task, _search(task), words, "turned")
     if match.sure:
@@ -121,12 +122,13 @@ def _task(source: Catalog, destination: Catalog) -> _Task:
 
 
 def _unmoved(task: _Task, source: Catalog, destination: Catalog) -> _Trial:
-    """The frames laid on each other with their centres, scaled by their pixels, then refitted."""
-    scale = task.scale if math.isfinite(task.scale) else 1.0
+    """The frames laid on each other with their centres, pixel on pixel or scaled by their pixels, then refitted."""
     centres = [
         complex((shape[1] - 1) / 2.0, (shape[0] - 1) / 2.0) for shape in (source.frame_shape, destination.frame_shape)
     ]
-    return _refit(task, _Similarity(scale + 0j, centres[1] - scale * centres[0]))
+    scales = (1.0, task.scale) if math.isfinite(task.scale) else (1.0,)
+    trials = [_refit(task, _Similarity(scale + 0j, centres[1] - scale * centres[0])) for scale in scales]
+    return max(trials, key=lambda trial: (len(trial.pairs), -trial.misfit_px))
 
 
 def _most(task: _Task, trial: _Trial) -> bool:

@@ -108,3 +108,10 @@ def test_the_result_repeats() -> None:
     xy = random.uniform(0.0, 512.0, (40, 2))
     first, second = make_catalog("1:g", xy), make_catalog("2:r", _second_view(xy, 2.0, random), 0.66)
     assert match_catalogs(first, second) == match_catalogs(first, second)
+
+
+def test_equal_pixels_are_matched_though_the_pixel_scales_say_otherwise() -> None:
+    xy = np.random.default_rng(3).uniform(0.0, 512.0, (6, 2))
+    match = match_catalogs(make_catalog("1:g", xy), make_catalog("3:i", xy, 0.66))
+    assert match.sure, match.sentence
+    assert match.numbers == {number: number for number in range(1, 7)}
