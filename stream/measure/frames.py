@@ -290,24 +290,24 @@ def _is_gzip(name: str) -> bool:
 
 
 def _gunzip_start(path: Path, name: str) -> bytes:
-    from isal import isal_zlib
+    from isal import igzip_lib, isal_zlib
 
     with path.open("rb") as file:
         compressed = file.read(_MAX_HEADER_BYTES)
     try:
         return bytes(isal_zlib.decompressobj(wbits=31).decompress(compressed, _MAX_HEADER_BYTES))
-    except zlib.error as error:
+    except (zlib.error, igzip_lib.IsalError) as error:
         raise FrameRejectedError(Reason.UNREADABLE, f"{name} is not a gzip file: {error}") from error
 
 
 def _gunzip(compressed: bytes, name: str) -> bytes:
-    from isal import isal_zlib
+    from isal import igzip_lib, isal_zlib
 
     limit = _LARGEST_SIDE_PX**2
     unpacker = isal_zlib.decompressobj(wbits=31)
     try:
         content = bytes(unpacker.decompress(compressed, limit))
-    except zlib.error as error:
+    except (zlib.error, igzip_lib.IsalError) as error:
         raise FrameRejectedError(Reason.UNREADABLE, f"{name} cannot be unpacked: {error}") from error
     if not unpacker.eof and len(content) < limit:
         raise FrameRejectedError(Reason.TRUNCATED, f"{name} is truncated: its gzip stream does not end")
