@@ -296,7 +296,7 @@ def _gunzip_start(path: Path, name: str) -> bytes:
         compressed = file.read(_MAX_HEADER_BYTES)
     try:
         return bytes(isal_zlib.decompressobj(wbits=31).decompress(compressed, _MAX_HEADER_BYTES))
-    except (zlib.error, igzip_lib.IsalError) as error:
+    except (zlib.error, igzip_lib.IsalError) as error:  # type: ignore[misc]  # isal's stubs forget its base class
         raise FrameRejectedError(Reason.UNREADABLE, f"{name} is not a gzip file: {error}") from error
 
 
@@ -307,7 +307,7 @@ def _gunzip(compressed: bytes, name: str) -> bytes:
     unpacker = isal_zlib.decompressobj(wbits=31)
     try:
         content = bytes(unpacker.decompress(compressed, limit))
-    except (zlib.error, igzip_lib.IsalError) as error:
+    except (zlib.error, igzip_lib.IsalError) as error:  # type: ignore[misc]  # isal's stubs forget its base class
         raise FrameRejectedError(Reason.UNREADABLE, f"{name} cannot be unpacked: {error}") from error
     if not unpacker.eof and len(content) < limit:
         raise FrameRejectedError(Reason.TRUNCATED, f"{name} is truncated: its gzip stream does not end")
