@@ -26,13 +26,15 @@ def load_selection(out: Path) -> Selection:
     Raises
     ------
     ConfigurationError
-        If the file is not a selection.
+        If the file cannot be read or is not a selection.
     """
     path = out / SELECTION_FILE
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return Selection()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"selection {path} cannot be read: {error}") from error
     try:
         return msgspec.convert(tomllib.loads(text), Selection)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
