@@ -182,6 +182,9 @@ def worker(out: NightOut) -> None:
     )
     logging.captureWarnings(True)
     run_worker(out)
+    # Taking the interpreter down with all its libraries takes longer than stopping the night may.
+    logging.shutdown()
+    os._exit(0)
 
 
 @dataclass(frozen=True, slots=True)
