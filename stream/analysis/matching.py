@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from scipy.stats import poisson
+from scipy.special import pdtrc
 
 from stream.messages import Catalog
 
@@ -232,8 +232,10 @@ def _by_chance(task: _Task, n_agreeing: int, *, n_used: int, n_tries: float) -> 
 
     `n_used` stars of either catalog make the transform; the others agree with each other or not.
     """
+    if n_agreeing <= n_used:
+        return n_tries
     near = math.pi * task.tolerance_px**2 * (len(task.destination) - n_used) / task.area_px
-    return float(n_tries * poisson.sf(n_agreeing - n_used - 1, near * (len(task.source) - n_used)))
+    return float(n_tries * pdtrc(n_agreeing - n_used - 1, near * (len(task.source) - n_used)))
 
 
 def _overlap(task: _Task, similarity: _Similarity) -> int:
