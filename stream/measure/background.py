@@ -57,11 +57,14 @@ def clipped_background(values: FloatArray, clip_sigma: float) -> LocalBackground
     n_finite = np.isfinite(ordered).sum(axis=1)
     usable = n_finite > 0
     centre = np.where(usable, ordered[rows, np.maximum(n_finite, 1) // 2], np.nan)
-    # Sums about the centre: the squares of raw counts would cancel catastrophically.
+    # Sums about the centre, because the squares of raw counts would cancel catastrophically; and from the middle
+    # outwards, because what lies far off on either side would cancel after it was clipped.
     deviations = np.where(np.isfinite(ordered), ordered - centre[:, None], 0.0)
+    middle = int(n_finite.max(initial=0)) // 2
     sums = np.zeros((2, len(ordered), ordered.shape[1] + 1))
-    np.cumsum(deviations, axis=1, out=sums[0, :, 1:])
-    np.cumsum(deviations**2, axis=1, out=sums[1, :, 1:])
+    for total, terms in zip(sums, (deviations, deviations**2), strict=True):
+        np.cumsum(terms[:, middle:], axis=1, out=total[:, middle + 1 :])
+        total[:, :middle] = -np.cumsum(terms[:, :middle][:, ::-1], axis=1)[:, ::-1]
 
     first, last = np.zeros_like(n_finite), n_finite
     for _ in range(_MAX_ITERATIONS):

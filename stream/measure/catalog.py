@@ -21,6 +21,7 @@ _COLUMNS = {
     "semi_minor_sigma_px": "pix",
     "orientation_deg": "deg",
 }
+_OF_ANY_SIGN = ("x", "y", "orientation_deg")
 
 
 def with_version(catalog: Catalog) -> Catalog:
@@ -49,7 +50,7 @@ def save_catalog(catalog: Catalog, path: Path) -> None:
 
 
 def load_catalog(path: Path) -> Catalog:
-    """Read a catalog that `save_catalog` wrote.
+    """Read a catalog that `save_catalog` wrote, or that somebody edited: the version is that of what is read.
 
     Raises
     ------
@@ -61,6 +62,24 @@ def load_catalog(path: Path) -> Catalog:
     try:
         table = Table.read(path, format="ascii.ecsv")
         content = {**table.meta, **{name: [float(value) for value in table[name]] for name in _COLUMNS}}
-        return msgspec.convert(content | {"type": "Catalog"}, Catalog)
+        catalog = msgspec.convert(content | {"type": "Catalog"}, Catalog)
+        _check(catalog)
     except (OSError, ValueError, KeyError, msgspec.ValidationError) as error:
         raise ConfigurationError(f"catalog {path} cannot be read: {error}") from error
+    return with_version(catalog)
+
+
+def _check(catalog: Catalog) -> None:
+    """Refuse with a ValueError what no frame could be measured against."""
+    if not catalog.n_sources:
+        raise ValueError("it has no sources")
+    for name in _COLUMNS:
+        values = np.asarray(getattr(catalog, name))
+        if not np.isfinite(values).all() or (name not in _OF_ANY_SIGN and not (values > 0.0).all()):
+            raise ValueError(f"column {name} must hold {'' if name in _OF_ANY_SIGN else 'positive '}numbers alone")
+    for name in ("fwhm_px", "exposure_s", "pixel_scale_arcsec"):
+        if not 0.0 < getattr(catalog, name) < np.inf:
+            raise ValueError(f"{name} ({getattr(catalog, name)}) must be greater than 0")
+    rows, columns = catalog.frame_shape
+    if not all(0 <= pixel < rows * columns for pixel in catalog.hot_pixels):
+        raise ValueError(f"hot_pixels must lie within its {columns} x {rows} pixels")

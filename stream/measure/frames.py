@@ -26,6 +26,8 @@ _SMALLEST_SIDE_PX, _LARGEST_SIDE_PX = 16, 32768
 _DTYPE_OF_BITPIX = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 _COMMENTARY = ("COMMENT", "HISTORY", "")
 _END_CARD = b"END" + b" " * 77
+_GZIP_MAGIC = b"\x1f\x8b"
+_LARGEST_VALUE = 1e30  # other programs write larger numbers for "no value"; no square of a smaller one overflows
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,19 @@ class Frame:
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
 
     def electrons(self) -> NDArray[np.float32]:
-        """Return the whole frame in electrons, above the camera's zero level, as native float32."""
+        """Return the whole frame in electrons, above the camera's zero level, as native float32.
+
+        NaN where a pixel has no value: BLANK, not finite, or beyond 1e30.
+        """
         gain = self.facts.gain_e_per_adu
-        electrons = self.pixels.astype(np.float32)
-        electrons *= np.float32(self.bscale * gain)
-        electrons += np.float32(self.bzero * gain)
+        with np.errstate(over="ignore", invalid="ignore"):
+            electrons = self.pixels.astype(np.float32)
+            electrons *= np.float32(self.bscale * gain)
+            electrons += np.float32(self.bzero * gain)
         if self.blank is not None:
             electrons[self.pixels == self.blank] = np.nan
+        if self.pixels.dtype.kind == "f":
+            electrons[~(np.abs(electrons) < np.float32(_LARGEST_VALUE))] = np.nan
         return electrons
 
     def stamps(self, corners: NDArray[np.intp], side_px: int) -> FloatArray:
@@ -92,7 +100,7 @@ class Frame:
         Returns
         -------
         array, shape (n, side_px, side_px)
-            NaN where a square reaches over the edge of the frame.
+            NaN where a square reaches over the edge of the frame or a pixel has no value, as in `electrons`.
         """
         rows, columns = self.pixels.shape
         stamps = np.full((len(corners), side_px, side_px), np.nan)
@@ -104,8 +112,11 @@ class Frame:
         if self.blank is not None:
             stamps[stamps == self.blank] = np.nan
         gain = self.facts.gain_e_per_adu
-        stamps *= self.bscale * gain
-        stamps += self.bzero * gain
+        with np.errstate(over="ignore", invalid="ignore"):
+            stamps *= self.bscale * gain
+            stamps += self.bzero * gain
+        if self.pixels.dtype.kind == "f":
+            stamps[~(np.abs(stamps) < _LARGEST_VALUE)] = np.nan
         return stamps
 
 
@@ -290,25 +301,33 @@ def _is_gzip(name: str) -> bool:
 
 
 def _gunzip_start(path: Path, name: str) -> bytes:
-    from isal import igzip_lib, isal_zlib
-
     with path.open("rb") as file:
-        compressed = file.read(_MAX_HEADER_BYTES)
-    try:
-        return bytes(isal_zlib.decompressobj(wbits=31).decompress(compressed, _MAX_HEADER_BYTES))
-    except (zlib.error, igzip_lib.IsalError) as error:  # type: ignore[misc]  # isal's stubs forget its base class
-        raise FrameRejectedError(Reason.UNREADABLE, f"{name} is not a gzip file: {error}") from error
+        content, _ = _unpack(file.read(_MAX_HEADER_BYTES), name, _MAX_HEADER_BYTES)
+    return content
 
 
 def _gunzip(compressed: bytes, name: str) -> bytes:
-    from isal import igzip_lib, isal_zlib
-
     limit = _LARGEST_SIDE_PX**2
-    unpacker = isal_zlib.decompressobj(wbits=31)
-    try:
-        content = bytes(unpacker.decompress(compressed, limit))
-    except (zlib.error, igzip_lib.IsalError) as error:  # type: ignore[misc]  # isal's stubs forget its base class
-        raise FrameRejectedError(Reason.UNREADABLE, f"{name} cannot be unpacked: {error}") from error
-    if not unpacker.eof and len(content) < limit:
+    content, ended = _unpack(compressed, name, limit)
+    if not ended and len(content) < limit:
         raise FrameRejectedError(Reason.TRUNCATED, f"{name} is truncated: its gzip stream does not end")
     return content
+
+
+def _unpack(compressed: bytes, name: str, limit: int) -> tuple[bytes, bool]:
+    """Unpack at most `limit` bytes of all members of a gzip file; also whether the last member ended."""
+    from isal import igzip_lib, isal_zlib
+
+    if compressed[:2] != _GZIP_MAGIC[: len(compressed)]:
+        raise FrameRejectedError(Reason.UNREADABLE, f"{name} is not a gzip file")
+    parts: list[bytes] = []
+    ended = False
+    try:
+        while limit > 0 and compressed.startswith(_GZIP_MAGIC):
+            unpacker = isal_zlib.decompressobj(wbits=31)
+            parts.append(bytes(unpacker.decompress(compressed, limit)))
+            limit -= len(parts[-1])
+            ended, compressed = bool(unpacker.eof), unpacker.unused_data
+    except (zlib.error, igzip_lib.IsalError) as error:  # type: ignore[misc]  # isal's stubs forget its base class
+        raise FrameRejectedError(Reason.UNREADABLE, f"{name} cannot be unpacked: {error}") from error
+    return b"".join(parts), ended

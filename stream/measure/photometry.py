@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import sep
 from numpy.typing import NDArray
 
 from stream.config import PhotometrySettings
-from stream.flags import Flag
-from stream.measure.background import annulus_pixels, clipped_background
+from stream.flags import NOT_MEASURED, Flag
+from stream.measure.background import LocalBackground, annulus_pixels, clipped_background
 from stream.measure.frames import Frame
 from stream.measure.psf import FWHM_PER_SIGMA, Psf
 from stream.messages import FloatArray
@@ -91,67 +92,87 @@ def measure_forced_fluxes(
         Point-spread function of this frame.
     bad_pixels : array of bool, shape of the frame, optional
     """
-    middles = np.rint(positions).astype(np.intp)
-    corners = middles - geometry.half_side_px
-    stamps = frame.stamps(corners, geometry.side_px)
-    bad = _stamps_of(bad_pixels, corners, geometry.side_px)
-    flags = np.zeros(len(positions), dtype=np.int64)
-    rows, columns = frame.shape
-    inside = (
-        (positions[:, 0] > -0.5)
-        & (positions[:, 1] > -0.5)
-        & (positions[:, 0] < columns - 0.5)
-        & (positions[:, 1] < rows - 0.5)
-    )
-    reach = geometry.half_side_px
-    whole = (
-        (middles[:, 0] >= reach)
-        & (middles[:, 1] >= reach)
-        & (middles[:, 0] < columns - reach)
-        & (middles[:, 1] < rows - reach)
-    )
-    flags[~whole] |= int(Flag.NEAR_EDGE)
-
+    place = _Placement.of(positions, frame.shape, geometry.half_side_px)
+    stamps = frame.stamps(place.corners, geometry.side_px)
+    bad = _stamps_of(bad_pixels, place.corners, geometry.side_px)
     masked = stamps if bad is None else np.where(bad, np.nan, stamps)
     background = clipped_background(masked.reshape(len(stamps), -1)[:, geometry.annulus], settings.annulus_clip_sigma)
+    core = _Core.cut(stamps, bad, positions - place.middles, psf, _aperture_sigmas(psf, settings, geometry))
+    fluxes = _fluxes(core, background)
+    peak_adu = core.peak() / frame.facts.gain_e_per_adu
+
+    flags = np.where(place.whole, 0, int(Flag.NEAR_EDGE)).astype(np.int64)
     enough = max(_MIN_BACKGROUND_PIXELS, _BACKGROUND_PIXELS_WANTED * len(geometry.annulus))
     flags[background.n_pixels < enough] |= int(Flag.POOR_BACKGROUND)
+    flags[(core.bad & core.in_aperture).any(axis=(1, 2))] |= int(Flag.BAD_PIXEL)
+    flags[peak_adu >= frame.facts.saturation_adu] |= int(Flag.SATURATED)
+    flags |= _reasons_not_measured(core, place, frame.shape, fluxes=fluxes)
+    for values in fluxes:
+        values[(flags & int(NOT_MEASURED)) != 0] = np.nan
+    return ForcedFluxes(background.level, peak_adu, *fluxes, flags)
 
-    core = _Core.cut(stamps, bad, positions - middles, psf, _aperture_sigmas(psf, settings, geometry))
+
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    """Where the stamps of all sources lie; arrays of shape (n_sources,) or (n_sources, 2).
+
+    `inside` marks sources on the frame, `whole` those whose stamp lies on it altogether.
+    """
+
+    middles: NDArray[np.intp]
+    corners: NDArray[np.intp]
+    inside: NDArray[np.bool_]
+    whole: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, positions: FloatArray, shape: tuple[int, int], half_side_px: int) -> _Placement:
+        """Put the middle pixel of each stamp nearest to its source."""
+        size = np.array([shape[1], shape[0]])
+        middles = np.rint(positions).astype(np.intp)
+        inside = ((positions > -0.5) & (positions < size - 0.5)).all(axis=1)
+        whole = ((middles >= half_side_px) & (middles < size - half_side_px)).all(axis=1)
+        return cls(middles, middles - half_side_px, np.asarray(inside), np.asarray(whole))
+
+
+class _Fluxes(NamedTuple):
+    """Fluxes and errors of both photometers, electrons, shape (n_sources,)."""
+
+    aperture: FloatArray
+    aperture_err: FloatArray
+    optimal: FloatArray
+    optimal_err: FloatArray
+
+
+def _fluxes(core: _Core, background: LocalBackground) -> _Fluxes:
+    """Optimal flux first: its profile stands in for what is missing within the aperture."""
     data = core.electrons - background.level[:, None, None]
-    good = core.usable
     sky_variance = background.sigma**2
     level_variance = sky_variance / np.maximum(background.n_pixels, 1)
-    optimal, optimal_err = _optimal(data, good, core.profile, sky_variance, level_variance)
-    filled = np.where(good, data, optimal[:, None, None] * core.profile)
-    aperture = core.sum_aperture(filled)
+    optimal, optimal_err = _optimal(data, core.usable, core.profile, sky_variance, level_variance)
+    aperture = core.sum_aperture(np.where(core.usable, data, optimal[:, None, None] * core.profile))
     area = core.area_px
     aperture_err = np.sqrt(np.maximum(aperture, 0.0) + area * sky_variance + area**2 * level_variance)
+    return _Fluxes(aperture, aperture_err, optimal, optimal_err)
 
-    in_aperture = core.in_aperture
-    flags |= np.where((core.bad & in_aperture).any(axis=(1, 2)), int(Flag.BAD_PIXEL), 0)
-    peak_e = np.where(in_aperture & good, core.electrons, -np.inf).max(axis=(1, 2))
-    gain = frame.facts.gain_e_per_adu
-    peak_adu = np.where(np.isfinite(peak_e), peak_e / gain, np.nan)
-    flags[peak_adu >= frame.facts.saturation_adu] |= int(Flag.SATURATED)
-    non_finite = core.non_finite(middles, frame.shape) & in_aperture
-    flags[non_finite.any(axis=(1, 2))] |= int(Flag.NON_FINITE)
-    seen = (core.profile * good).sum(axis=(1, 2)) / core.profile.sum(axis=(1, 2))
-    lost = ~inside | (seen < _MIN_PROFILE_SEEN)
-    flags[lost & ~whole] |= int(Flag.OFF_FRAME)
 
-    unmeasured = lost | non_finite.any(axis=(1, 2)) | ~np.isfinite(background.level)
-    flags[lost & whole] |= int(Flag.NON_FINITE)
-    for values in (aperture, aperture_err, optimal, optimal_err):
-        values[unmeasured] = np.nan
-    return ForcedFluxes(background.level, peak_adu, aperture, aperture_err, optimal, optimal_err, flags)
+def _reasons_not_measured(
+    core: _Core, place: _Placement, shape: tuple[int, int], *, fluxes: _Fluxes
+) -> NDArray[np.int64]:
+    """Flags of the sources that have no flux: off the frame, or numbers are missing where they are needed."""
+    seen = (core.profile * core.usable).sum(axis=(1, 2)) / core.profile.sum(axis=(1, 2))
+    lost = ~place.inside | (seen < _MIN_PROFILE_SEEN)
+    off_frame = lost & ~place.whole
+    missing = (core.non_finite(place.middles, shape) & core.in_aperture).any(axis=(1, 2)) | (lost & place.whole)
+    missing |= ~off_frame & ~np.isfinite(fluxes).all(axis=0)
+    return off_frame * np.int64(Flag.OFF_FRAME) | missing * np.int64(Flag.NON_FINITE)
 
 
 def _aperture_sigmas(psf: Psf, settings: PhotometrySettings, geometry: StampGeometry) -> float:
     """Aperture radius in standard deviations of the profile, within its limits in pixels."""
     radius = settings.aperture_radius_fwhm * psf.fwhm_px
     radius = min(max(radius, settings.aperture_min_px), settings.aperture_max_px, geometry.inner_px)
-    return radius / (psf.fwhm_px / FWHM_PER_SIGMA)
+    # A long trail may reach over the stamp, and into the stamp of the next source.
+    return min(radius / (psf.fwhm_px / FWHM_PER_SIGMA), geometry.half_side_px / psf.semi_major_sigma_px)
 
 
 def _optimal(
@@ -238,6 +259,11 @@ class _Core:
     def area_px(self) -> float:
         """Area of the aperture, pixels."""
         return math.pi * self.axes_px[0] * self.axes_px[1]
+
+    def peak(self) -> FloatArray:
+        """Highest usable pixel of each aperture, electrons; NaN where there is none."""
+        highest = np.where(self.in_aperture & self.usable, self.electrons, -np.inf).max(axis=(1, 2))
+        return np.where(np.isfinite(highest), highest, np.nan)
 
     def sum_aperture(self, data: FloatArray) -> FloatArray:
         """Exact sums over the apertures: the stamps are laid one above the other, so that one call does all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from stream.measure.centroids import StarCentres, centre_stars
 from stream.measure.detection import detect_sources
 from stream.measure.frames import Frame, read_frame
 from stream.measure.photometry import StampGeometry, measure_forced_fluxes
-from stream.measure.psf import FWHM_PER_SIGMA, psf_from_stars
+from stream.measure.psf import FWHM_PER_SIGMA, Psf, psf_from_stars
 from stream.measure.stacking import StackedField, stack_frames
 from stream.messages import (
     BuildCatalog,
@@ -63,30 +64,41 @@ def build_catalog(
 def _read_all(
     request: BuildCatalog, folder: Path, recipe: Recipe
 ) -> tuple[list[tuple[FrameToMeasure, Frame]], list[FrameRejected]]:
-    frames: list[tuple[FrameToMeasure, Frame]] = []
+    """The frames that can be used, and why the others cannot.
+
+    Where shapes differ, the most frequent one is that of the key: one stray frame must not reject the good ones.
+    """
+    read: list[tuple[FrameToMeasure, Frame]] = []
     rejected: list[FrameRejected] = []
     for entry in request.frames:
         try:
             frame = read_frame(folder / entry.path, entry.path, recipe.instrument)
-            _check_like(frame, frames[0][1] if frames else frame)
+            _check_content(frame, request.key)
         except FrameRejectedError as error:
             rejected.append(_rejection(entry, request.key, error.reason, error.sentence))
         else:
-            frames.append((entry, frame))
-    return frames, rejected
+            read.append((entry, frame))
+    if not read:
+        return [], rejected
+    usual = Counter(_size(frame) for _, frame in read).most_common(1)[0][0]
+    for entry, frame in read:
+        if _size(frame) != usual:
+            sentence = f"{frame.name} has {_size(frame)}; most of the first frames of {request.key} have {usual}"
+            rejected.append(_rejection(entry, request.key, Reason.WRONG_SHAPE, sentence))
+    return [(entry, frame) for entry, frame in read if _size(frame) == usual], rejected
+
+
+def _size(frame: Frame) -> str:
+    return f"{frame.shape[1]} x {frame.shape[0]} pixels at binning {frame.facts.binning}"
 
 
 def _rejection(entry: FrameToMeasure, key: str, reason: Reason, sentence: str) -> FrameRejected:
     return FrameRejected(entry.frame_id, entry.path, reason, sentence, key=key)
 
 
-def _check_like(frame: Frame, first: Frame) -> None:
-    if frame.shape != first.shape or frame.facts.binning != first.facts.binning:
-        raise FrameRejectedError(
-            Reason.WRONG_SHAPE,
-            f"{frame.name} has {frame.shape[1]} x {frame.shape[0]} pixels at binning {frame.facts.binning}; "
-            f"{first.name} of the same key has {first.shape[1]} x {first.shape[0]} at {first.facts.binning}",
-        )
+def _check_content(frame: Frame, key: str) -> None:
+    if frame.facts.key != key:
+        raise FrameRejectedError(Reason.BAD_KEYWORD, f"{frame.name} is of key {frame.facts.key}, not of {key}")
     if not np.isfinite(frame.electrons()).any():
         raise FrameRejectedError(Reason.NON_FINITE, f"{frame.name} holds no finite pixel")
 
@@ -106,15 +118,8 @@ def _catalog_of(key: str, stacked: StackedField, recipe: Recipe) -> Catalog | No
     order = _without_twins(order, positions, FWHM_PER_SIGMA * stacked.sigma_px)[: recipe.detection.max_sources]
     if not len(order):
         return None
-    typical = stacked.alignments[0].psf()
-    major, minor, angle = [], [], []
-    for number in order:
-        bright = shapes.good[number] and shapes.signal_to_noise[number] > _SHAPE_SIGNAL_TO_NOISE
-        alone = np.arange(len(found)) == number
-        psf = psf_from_stars(shapes, alone, stacked.sigma_px) if bright else typical
-        major.append(psf.semi_major_sigma_px)
-        minor.append(psf.semi_minor_sigma_px)
-        angle.append(psf.orientation_deg)
+    reference_psf = stacked.alignments[0].psf()
+    psfs = [_psf_of_source(shapes, int(number), stacked.sigma_px) or reference_psf for number in order]
     rows, columns = reference.shape
     return with_version(
         Catalog(
@@ -123,19 +128,26 @@ def _catalog_of(key: str, stacked: StackedField, recipe: Recipe) -> Catalog | No
             frame_shape=(rows, columns),
             binning=reference.facts.binning,
             exposure_s=reference.facts.exposure_s,
-            fwhm_px=typical.fwhm_px,
+            fwhm_px=reference_psf.fwhm_px,
             pixel_scale_arcsec=reference.facts.pixel_scale_arcsec,
             x=tuple(positions[order, 0].tolist()),
             y=tuple(positions[order, 1].tolist()),
             flux_e=tuple(flux[order].tolist()),
-            semi_major_sigma_px=tuple(major),
-            semi_minor_sigma_px=tuple(minor),
-            orientation_deg=tuple(angle),
+            semi_major_sigma_px=tuple(psf.semi_major_sigma_px for psf in psfs),
+            semi_minor_sigma_px=tuple(psf.semi_minor_sigma_px for psf in psfs),
+            orientation_deg=tuple(psf.orientation_deg for psf in psfs),
             frames=tuple(frame.name for frame in stacked.frames),
             pointing=reference.facts.pointing,
             hot_pixels=tuple(np.flatnonzero(stacked.hot_pixels).tolist()),
         )
     )
+
+
+def _psf_of_source(shapes: StarCentres, number: int, sigma_px: float) -> Psf | None:
+    """Shape of one source; None where it is too faint to have one of its own."""
+    if not shapes.good[number] or shapes.signal_to_noise[number] <= _SHAPE_SIGNAL_TO_NOISE:
+        return None
+    return psf_from_stars(shapes, np.arange(len(shapes.good)) == number, sigma_px)
 
 
 def _centres_on_picture(stacked: StackedField, found: FloatArray) -> StarCentres:
