@@ -176,10 +176,10 @@ class LightCurvePanel:
             last.show_axis(_axis_label(curves))
 
     def _lay_out(self, view: NightView) -> None:
-        for index, key in enumerate(view.keys):
+        for key in view.keys:
             if key not in self._strips:
                 self._strips[key] = _Strip(
-                    key, colour=theme.key_colour(index), time_range=self._time_range, cursor=self._cursor
+                    key, colour=theme.key_colour(key), time_range=self._time_range, cursor=self._cursor
                 )
         self._strips = {key: self._strips[key] for key in view.keys}
         for strip in self._strips.values():

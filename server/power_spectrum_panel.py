@@ -150,10 +150,10 @@ class PowerSpectrumPanel:
             _set_log_range(self._frequency_range, (low / 1.1, high * 1.1))
 
     def _lay_out(self, view: NightView) -> None:
-        for index, key in enumerate(view.keys):
+        for key in view.keys:
             if key not in self._strips:
                 self._strips[key] = _Spectrum(
-                    key, colour=theme.key_colour(index), frequency_range=self._frequency_range, cursor=self._cursor
+                    key, colour=theme.key_colour(key), frequency_range=self._frequency_range, cursor=self._cursor
                 )
         self._strips = {key: self._strips[key] for key in view.keys}
         for number, strip in enumerate(self._strips.values(), start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 BACKGROUND = "#0d1117"
@@ -20,8 +21,10 @@ FONT_SIZE = "12px"
 KEY_COLOURS = ("#58b4ff", "#ff9d5c", "#e787d4", "#9be564", "#ffe066", "#b9a5ff")
 
 
-def key_colour(index: int) -> str:
-    """Colour of the key at this place in the sorted list of keys."""
+def key_colour(key: str) -> str:
+    """Colour of a key: that of its camera's number, so that it does not depend on which key came first."""
+    camera = key.partition(":")[0]
+    index = int(camera) - 1 if camera.isdecimal() else zlib.crc32(key.encode())
     return KEY_COLOURS[index % len(KEY_COLOURS)]
 
 
