@@ -131,10 +131,10 @@ def test_settings_out_of_bounds_are_refused_by_name(text: str, sentence: str) ->
 def test_a_recipe_without_instrument_or_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="missing required field `instrument`"):
         recipe_from_toml("", "night.toml")
-    with pytest.raises(ConfigurationError, match="absent.toml"):
+    with pytest.raises(ConfigurationError, match=r"absent\.toml"):
         load_recipe(tmp_path / "absent.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigurationError, match="binary.toml"):
+    with pytest.raises(ConfigurationError, match=r"binary\.toml"):
         load_recipe(tmp_path / "binary.toml")
 
 
