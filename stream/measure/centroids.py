@@ -194,6 +194,8 @@ def _newton_steps(sums: FloatArray, window_sigma_px: float) -> FloatArray:
     total = np.where(sums[0] > 0.0, sums[0], np.inf)
     mean_x, mean_y, xx, xy, yy = sums[1:] / total
     window = window_sigma_px**2
+    # Moments about the mean: about the window they grow with its distance, and the step would overshoot.
+    xx, xy, yy = xx - mean_x**2, xy - mean_x * mean_y, yy - mean_y**2
     a, b, d = 1.0 - xx / window, -xy / window, 1.0 - yy / window
     determinant = a * d - b * b
     solvable = (a > _SMALLEST_RESPONSE) & (d > _SMALLEST_RESPONSE) & (determinant > _SMALLEST_RESPONSE**2)

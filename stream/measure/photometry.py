@@ -96,7 +96,9 @@ def measure_forced_fluxes(
     stamps = frame.stamps(place.corners, geometry.side_px)
     bad = _stamps_of(bad_pixels, place.corners, geometry.side_px)
     masked = stamps if bad is None else np.where(bad, np.nan, stamps)
-    background = clipped_background(masked.reshape(len(stamps), -1)[:, geometry.annulus], settings.annulus_clip_sigma)
+    background = clipped_background(
+        masked.reshape(len(stamps), geometry.side_px**2)[:, geometry.annulus], settings.annulus_clip_sigma
+    )
     core = _Core.cut(stamps, bad, positions - place.middles, psf, _aperture_sigmas(psf, settings, geometry))
     fluxes = _fluxes(core, background)
     peak_adu = core.peak() / frame.facts.gain_e_per_adu
@@ -268,6 +270,8 @@ class _Core:
     def sum_aperture(self, data: FloatArray) -> FloatArray:
         """Exact sums over the apertures: the stamps are laid one above the other, so that one call does all."""
         n, side = len(data), data.shape[1]
+        if not n:
+            return np.empty(0)
         y = self.offsets[:, 1] + side * np.arange(n)
         tall = np.ascontiguousarray(data.reshape(n * side, side))
         major, minor = self.axes_px
