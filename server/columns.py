@@ -205,7 +205,8 @@ def change_between(sent: Columns, fresh: Columns, *, tolerance: float) -> Change
     if np.any(moved > tolerance * fresh["flux_err"][:n_common]):
         return Change("replace", fresh)
     if n_common == len(new_ids):
-        return Change("none", fresh)
+        # Rows may have left at the beginning without any new one: a window was narrowed.
+        return Change("none" if n_common == len(old_ids) else "replace", fresh)
     return Change("append", {name: column[n_common:] for name, column in fresh.items()})
 
 

@@ -118,6 +118,7 @@ def test_new_points_are_appended_and_old_ones_fall_out_of_the_window() -> None:
         (columns_of(range(5)), columns_of(range(7), level=1.02), "replace"),
         (columns_of(range(0, 10, 2)), columns_of(range(0, 10)), "replace"),
         (columns_of(range(10)), columns_of(range(0, 8)), "replace"),
+        (columns_of(range(20)), columns_of(range(10, 20)), "replace"),
     ],
 )
 def test_change_between(sent: dict[str, np.ndarray], fresh: dict[str, np.ndarray], kind: str) -> None:
