@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, Recipe
 from stream.errors import FrameRejectedError, Reason
 from stream.flags import Flag
-from stream.measure.alignment import Alignment, AlignmentStars, Transform, align
+from stream.measure.alignment import Alignment, AlignmentStars, align
 from stream.measure.frames import Frame
 from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
 from stream.measure.psf import Psf
+from stream.measure.transform import Transform
 from stream.messages import NOT_KNOWN, SOURCE_COLUMNS, Catalog, FloatArray, FrameMeasured
 from stream.timestamps import SkyPosition, airmass, altitude_deg, barycentric_mjd_tdb
 

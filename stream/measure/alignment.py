@@ -3,9 +3,9 @@
 The ladder: the last transform of the key predicts where the brightest catalog stars are; windowed centroids and a
 robust least-squares fit do the rest. Where too few stars agree, the peaks around the predictions vote for a common
 shift (a jump of the telescope by some tens of pixels). Where that fails too, all sources of the frame are found and
-astroalign (Beroiz, Cabral & Sanchez 2020, A&C 32, 100384) matches them to the catalog; then the same centroids and the
-same fit follow. Whichever rung was taken, the transform comes from the same fit to the same centroids. A frame that no
-rung can align has no transform: never a guess.
+matched to the catalog by their pattern; then the same centroids and the same fit follow. Whichever rung was taken,
+the transform comes from the same fit to the same centroids. A frame that no rung can align has no transform: never a
+guess.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from stream.errors import FrameRejectedError, Reason
 from stream.measure.centroids import StarCentres, centre_stars, sky_subtracted_stamps
 from stream.measure.detection import detect_sources
 from stream.measure.frames import Frame
+from stream.measure.patterns import match_patterns
 from stream.measure.psf import Psf, psf_from_stars
+from stream.measure.transform import Transform, fit_similarity
 from stream.messages import FloatArray
 
 _CENTROID_FLOOR_PX = 0.02
@@ -38,54 +40,6 @@ _MATCH_RADIUS_FWHM = 2.0
 _WIDE_WINDOW = 3.0  # for trailed and badly defocused frames
 _VOTERS = 12
 _VOTE_HALF_SIDE_PX = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Transform:
-    """A similarity from catalog to frame, about the centre of the reference frame.
-
-    ``frame = centre + shift + scale R(rotation) (catalog - centre)``, pixels, 0-based.
-    """
-
-    cosine: float
-    """scale times cos(rotation)"""
-    sine: float
-    """scale times sin(rotation)"""
-    shift_x_px: float
-    shift_y_px: float
-    centre_x: float
-    centre_y: float
-
-    @classmethod
-    def identity(cls, shape: tuple[int, int]) -> Transform:
-        """No shift, no rotation, for frames of this shape."""
-        return cls(1.0, 0.0, 0.0, 0.0, 0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1))
-
-    @property
-    def rotation_deg(self) -> float:
-        """Rotation from +x towards +y, -180 to 180."""
-        return math.degrees(math.atan2(self.sine, self.cosine))
-
-    @property
-    def scale(self) -> float:
-        """Pixels of the frame per pixel of the reference frame."""
-        return math.hypot(self.cosine, self.sine)
-
-    def apply(self, xy: FloatArray) -> FloatArray:
-        """Carry catalog positions, shape (n, 2), onto the frame."""
-        dx, dy = xy[:, 0] - self.centre_x, xy[:, 1] - self.centre_y
-        x = self.centre_x + self.shift_x_px + self.cosine * dx - self.sine * dy
-        y = self.centre_y + self.shift_y_px + self.sine * dx + self.cosine * dy
-        return np.column_stack([x, y])
-
-    def undo(self, xy: FloatArray) -> FloatArray:
-        """Carry frame positions, shape (n, 2), back onto the catalog."""
-        u = xy[:, 0] - self.centre_x - self.shift_x_px
-        v = xy[:, 1] - self.centre_y - self.shift_y_px
-        square = self.cosine**2 + self.sine**2
-        x = self.centre_x + (self.cosine * u + self.sine * v) / square
-        y = self.centre_y + (self.cosine * v - self.sine * u) / square
-        return np.column_stack([x, y])
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +123,15 @@ def match_and_refine(
     bad_pixels: NDArray[np.bool_] | None = None,
 ) -> Alignment | None:
     """Match the sources found on a frame to the stars, and refine; None if nothing that matches can be trusted."""
-    for transform in match_patterns(windows[0], found_xy, frame.shape, settings.n_control_points):
+    stars = windows[0]
+    candidates = match_patterns(
+        stars.xy,
+        found_xy,
+        frame.shape,
+        n_control_points=settings.n_control_points,
+        radius_px=_MATCH_RADIUS_FWHM * stars.fwhm_px,
+    )
+    for transform in candidates:
         for window in windows:
             alignment = refine(frame, window, transform, settings=settings, bad_pixels=bad_pixels)
             if alignment is not None:
@@ -257,95 +219,6 @@ def vote_for_shift(
     return replace(
         predicted, shift_x_px=predicted.shift_x_px + float(shift[0]), shift_y_px=predicted.shift_y_px + float(shift[1])
     )
-
-
-def fit_similarity(catalog_xy: FloatArray, frame_xy: FloatArray, weights: FloatArray, like: Transform) -> Transform:
-    """Weighted least squares of the four parameters of a similarity about the centre of `like`.
-
-    One star gives a shift alone; the rotation and scale are then those of the identity or of a half turn,
-    whichever is nearer to `like`.
-    """
-    total = weights.sum()
-    x, y = catalog_xy[:, 0] - like.centre_x, catalog_xy[:, 1] - like.centre_y
-    u, v = frame_xy[:, 0] - like.centre_x, frame_xy[:, 1] - like.centre_y
-    mean_x, mean_y = (weights @ x) / total, (weights @ y) / total
-    mean_u, mean_v = (weights @ u) / total, (weights @ v) / total
-    if len(catalog_xy) == 1:
-        cosine, sine = (1.0 if like.cosine >= 0.0 else -1.0), 0.0
-    else:
-        dx, dy, du, dv = x - mean_x, y - mean_y, u - mean_u, v - mean_v
-        spread = max(float(weights @ (dx**2 + dy**2)), 1e-12)
-        cosine = float(weights @ (dx * du + dy * dv)) / spread
-        sine = float(weights @ (dx * dv - dy * du)) / spread
-    shift_x = mean_u - (cosine * mean_x - sine * mean_y)
-    shift_y = mean_v - (sine * mean_x + cosine * mean_y)
-    return Transform(cosine, sine, float(shift_x), float(shift_y), like.centre_x, like.centre_y)
-
-
-def match_patterns(
-    stars: AlignmentStars, found_xy: FloatArray, shape: tuple[int, int], n_control_points: int
-) -> list[Transform]:
-    """Transforms that may carry the catalog onto the sources found on a frame, likeliest first.
-
-    astroalign draws at random; each of its answers is refitted to all sources that it brings together, so that
-    equal frames end with equal transforms.
-    """
-    import astroalign
-
-    identity = Transform.identity(shape)
-    candidates: list[Transform] = []
-    for n_points in dict.fromkeys((min(n_control_points, 10), n_control_points, 25)):
-        catalog_xy, frame_xy = stars.xy[:n_points], found_xy[:n_points]
-        if min(len(catalog_xy), len(frame_xy)) < _FEWEST_STARS:
-            candidates += _pairings_of_few(stars.xy, found_xy, identity)
-            break
-        try:
-            match, _ = astroalign.find_transform(catalog_xy, frame_xy, max_control_points=n_points)
-        except (astroalign.MaxIterError, ValueError, TypeError):
-            continue
-        scale, angle = float(match.scale), float(match.rotation)
-        centre = np.array([[identity.centre_x, identity.centre_y]])
-        shift = match(centre)[0] - centre[0]
-        rough = Transform(
-            cosine=scale * math.cos(angle),
-            sine=scale * math.sin(angle),
-            shift_x_px=float(shift[0]),
-            shift_y_px=float(shift[1]),
-            centre_x=identity.centre_x,
-            centre_y=identity.centre_y,
-        )
-        refitted = _refit_on_neighbours(stars.xy, found_xy, rough, _MATCH_RADIUS_FWHM * stars.fwhm_px)
-        candidates.append(refitted)
-    return candidates
-
-
-def _pairings_of_few(catalog_xy: FloatArray, found_xy: FloatArray, identity: Transform) -> list[Transform]:
-    """With one or two stars there is no pattern: the brightest sources of both are put onto each other."""
-    candidates = []
-    if min(len(catalog_xy), len(found_xy)) >= 2:
-        for order in ([0, 1], [1, 0]):
-            pair = fit_similarity(catalog_xy[:2], found_xy[order], np.ones(2), identity)
-            if abs(pair.scale - 1.0) < 0.02:
-                candidates.append(pair)
-    if len(catalog_xy) == 1:
-        candidates.append(fit_similarity(catalog_xy[:1], found_xy[:1], np.ones(1), identity))
-    return candidates
-
-
-def _refit_on_neighbours(catalog_xy: FloatArray, found_xy: FloatArray, rough: Transform, radius_px: float) -> Transform:
-    transform = rough
-    for _ in range(5):
-        distances = np.hypot(*(transform.apply(catalog_xy)[:, None, :] - found_xy[None, :, :]).transpose(2, 0, 1))
-        nearest, owner = distances.argmin(axis=1), distances.argmin(axis=0)
-        numbers = np.arange(len(catalog_xy))
-        mutual = (owner[nearest] == numbers) & (distances[numbers, nearest] < radius_px)
-        if mutual.sum() < 2:
-            return rough
-        refitted = fit_similarity(catalog_xy[mutual], found_xy[nearest[mutual]], np.ones(mutual.sum()), transform)
-        if refitted == transform:
-            break
-        transform = refitted
-    return transform
 
 
 def _fit_robustly(

@@ -61,8 +61,8 @@ class PipelineMeasurer:
 
     def __init__(self, folder: Path, recipe: Recipe, out: Path) -> None:
         from stream import pipeline
-        from stream.measure.alignment import Transform
         from stream.measure.frames import read_frame
+        from stream.measure.transform import Transform
 
         self._pipeline, self._read_frame = pipeline, read_frame
         self._folder, self._recipe, self._out = folder, recipe, out
