@@ -31,6 +31,7 @@ from server.selecting import nearest_source
 CLICK_SETS = ("target", "comparisons")
 _TARGET, _COMPARISON = range(2)
 _MOST_REJECTED_LISTED = 30
+_MOST_NUMBERED = 30
 
 
 class FieldPanel:
@@ -121,7 +122,7 @@ class FieldPanel:
         plot.text(
             "x",
             "y",
-            text="number",
+            text="text",
             x_offset=9,
             y_offset=-7,
             source=self._sources,
@@ -201,18 +202,24 @@ class FieldPanel:
 
 
 def _source_columns(shown: KeyView | None) -> dict[str, Any]:
-    """Columns of the rings: target and comparison stars stand out, sources off the frame are left out."""
+    """Columns of the rings: target and comparison stars stand out, sources off the frame are left out.
+
+    In a crowded field the numbers would hide the stars: there the target alone is named.
+    """
     if shown is None:
-        return {"x": np.empty(0), "y": np.empty(0), "number": [], "colour": [], "line_width": []}
+        return {"x": np.empty(0), "y": np.empty(0), "number": [], "text": [], "colour": [], "line_width": []}
     target = shown.choice.target if shown.choice else 0
     comparisons = set(shown.choice.comparisons) if shown.choice else set()
     inside = np.flatnonzero(np.isfinite(shown.positions).all(axis=1))
     numbers = [int(index) + 1 for index in inside]
     roles = [2 if number == target else 1 if number in comparisons else 0 for number in numbers]
+    labels = [_label(number, role) for number, role in zip(numbers, roles, strict=True)]
+    crowded = len(numbers) > _MOST_NUMBERED
     return {
         "x": shown.positions[inside, 0],
         "y": shown.positions[inside, 1],
-        "number": [_label(number, role) for number, role in zip(numbers, roles, strict=True)],
+        "number": labels,
+        "text": ["" if crowded and role < 2 else label for label, role in zip(labels, roles, strict=True)],
         "colour": [(theme.SOURCE, theme.COMPARISON, theme.ACCENT)[role] for role in roles],
         "line_width": [(1.0, 1.6, 2.4)[role] for role in roles],
     }

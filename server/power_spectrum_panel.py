@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from bokeh.core.properties import value
 from bokeh.layouts import column
-from bokeh.models import Column, ColumnDataSource, CrosshairTool, Div, HoverTool, Range1d, Span
+from bokeh.models import Column, ColumnDataSource, CrosshairTool, CustomJSTicker, Div, HoverTool, Range1d, Span
 from bokeh.plotting import figure
 
 from server import theme
@@ -18,6 +18,16 @@ from server.night_view import CurveView, NightView, SpectrumView
 _MIN_STRIP_PX = 130
 _LOWEST_PERCENTILE = 5.0
 _HEADROOM = 6.0
+# Bokeh's own ticker falls back to even steps below two decades, and their labels run into each other.
+_FEW_TICKS = """
+const {start, end} = cb_data;
+const decades = Math.log10(end / start);
+const steps = decades > 2.2 ? [1] : decades > 1.2 ? [1, 3] : decades > 0.6 ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
+const ticks = [];
+for (let power = Math.floor(Math.log10(start)); power <= Math.log10(end); power++)
+  for (const step of steps) ticks.push(Number((step * 10 ** power).toPrecision(3)));
+return ticks.filter(tick => tick >= start && tick <= end);
+"""
 
 
 class _Spectrum:
@@ -58,6 +68,7 @@ class _Spectrum:
         plot.toolbar.autohide = True
         plot.min_border_right = 8
         plot.xaxis.formatter = whole_number_formatter()
+        plot.xaxis.ticker = CustomJSTicker(major_code=_FEW_TICKS)
         plot.yaxis.axis_label = "rms²/Hz"
         plot.yaxis.ticker.desired_num_ticks = 4
         plot.add_layout(self._noise)
