@@ -33,6 +33,7 @@ _MAX_FITS = 12
 _MAX_PREDICTIONS = 3
 _SETTLED_PX = 0.5
 _FEWEST_STARS = 3
+_FEWEST_MATCHED = 4  # without a prediction: among so many pairs, three stars meet three sources by chance
 _FEWEST_SHARE = 0.5
 _LARGEST_FLUX_FACTOR = 2.5
 _FEWEST_ALIKE = 0.6
@@ -134,7 +135,7 @@ def match_and_refine(
     for transform in candidates:
         for window in windows:
             alignment = refine(frame, window, transform, settings=settings, bad_pixels=bad_pixels)
-            if alignment is not None:
+            if alignment is not None and alignment.used.sum() >= min(_FEWEST_MATCHED, len(stars.xy)):
                 return alignment
     return None
 
