@@ -55,7 +55,7 @@ class SimulatedNight:
 
     def catalog(self, indices: range = range(5)) -> Catalog:
         """The catalog of these frames."""
-        built = build_catalog(self.request(indices), self.folder, self.recipe)
+        built = build_catalog(self.request(indices), self.folder, self.recipe).reply
         assert isinstance(built, CatalogBuilt)
         return built.catalog
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +33,34 @@ _SHAPE_SIGNAL_TO_NOISE = 30.0
 _MERGED_FWHM = 1.0
 
 
-def build_catalog(
-    request: BuildCatalog, folder: Path, recipe: Recipe, cat_folder: Path | None = None
-) -> CatalogBuilt | CatalogNotBuilt:
+@dataclass(frozen=True, slots=True)
+class CatalogBuild:
+    """What the first frames of a key gave: the message, and the picture that goes with a catalog.
+
+    The message comes first: frames wait for it, and nobody waits for the files.
+    """
+
+    reply: CatalogBuilt | CatalogNotBuilt
+    picture: NDArray[np.float32] | None = None
+
+    def save(self, cat_folder: Path) -> None:
+        """Write ``<key>_catalog.ecsv`` and ``.png``, if there is a catalog."""
+        if self.picture is None or not isinstance(self.reply, CatalogBuilt):
+            return
+        from stream.plots import catalog_picture
+
+        cat_folder.mkdir(parents=True, exist_ok=True)
+        catalog = self.reply.catalog
+        name = catalog.key.replace(":", "-")
+        save_catalog(catalog, cat_folder / f"{name}_catalog.ecsv")
+        catalog_picture(catalog, self.picture, cat_folder / f"{name}_catalog.png")
+
+
+def build_catalog(request: BuildCatalog, folder: Path, recipe: Recipe) -> CatalogBuild:
     """Build the catalog of a key from its first frames.
 
     Frames that cannot be read are rejected, and all of them are if none shows a star. Frames that do not match the
     reference frame are left out of the stack; they are tried against the catalog later, like any other.
-
-    Parameters
-    ----------
-    cat_folder : Path, optional
-        Where ``<key>_catalog.ecsv`` and ``.png`` are written.
     """
     frames, rejected = _read_all(request, folder, recipe)
     stacked = stack_frames([frame for _, frame in frames], recipe) if frames else None
@@ -55,10 +71,8 @@ def build_catalog(
             for entry, _ in frames
         ]
         sentence = f"no stars to measure on the first {len(request.frames)} frames of {request.key}"
-        return CatalogNotBuilt(request.key, sentence, (*rejected, *without_stars))
-    if cat_folder is not None:
-        _save(catalog, stacked, cat_folder)
-    return CatalogBuilt(catalog, tuple(rejected))
+        return CatalogBuild(CatalogNotBuilt(request.key, sentence, (*rejected, *without_stars)))
+    return CatalogBuild(CatalogBuilt(catalog, tuple(rejected)), stacked.picture)
 
 
 def _read_all(
@@ -204,12 +218,3 @@ def _without_twins(order: NDArray[np.intp], positions: FloatArray, radius_px: fl
 def _inside(xy: FloatArray, shape: tuple[int, int], border_px: float) -> NDArray[np.bool_]:
     limits = np.array([shape[1], shape[0]]) - 1.0 - border_px
     return np.asarray(((xy >= border_px) & (xy <= limits)).all(axis=1))
-
-
-def _save(catalog: Catalog, stacked: StackedField, cat_folder: Path) -> None:
-    from stream.plots import catalog_picture
-
-    cat_folder.mkdir(parents=True, exist_ok=True)
-    name = catalog.key.replace(":", "-")
-    save_catalog(catalog, cat_folder / f"{name}_catalog.ecsv")
-    catalog_picture(catalog, stacked.picture, cat_folder / f"{name}_catalog.png")

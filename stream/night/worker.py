@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
@@ -36,6 +36,9 @@ from stream.messages import (
 from stream.night.night_folder import CATALOG_FOLDER, RECIPE_FILE, read_run_file
 from stream.night.wire import connect_to_broker, heartbeat_identity, task_identity
 
+if TYPE_CHECKING:
+    from stream.night.bootstrap import CatalogBuild
+
 CREDIT = 2
 """One frame in work and one at hand, so that no worker waits for the broker."""
 HEARTBEAT_S = 0.5
@@ -55,6 +58,9 @@ class Measurer(Protocol):
     def build(self, request: BuildCatalog) -> CatalogReply:
         """Build a catalog."""
 
+    def save_catalog(self) -> None:
+        """Write the files of the catalog that was built last."""
+
 
 class PipelineMeasurer:
     """Measures with `stream.pipeline`: frames of `folder`, by `recipe`; catalogs are saved in `out`."""
@@ -68,6 +74,7 @@ class PipelineMeasurer:
         self._folder, self._recipe, self._out = folder, recipe, out
         self._references: dict[str, pipeline.Reference] = {}
         self._hints: dict[str, Transform] = {}
+        self._built: CatalogBuild | None = None
 
     def use_catalog(self, catalog: Catalog) -> None:
         """Prepare what every frame of the key needs."""
@@ -90,7 +97,14 @@ class PipelineMeasurer:
         """Build a catalog from the first frames of its key."""
         from stream.night.bootstrap import build_catalog
 
-        return build_catalog(request, self._folder, self._recipe, self._out / CATALOG_FOLDER)
+        self._built = build_catalog(request, self._folder, self._recipe)
+        return self._built.reply
+
+    def save_catalog(self) -> None:
+        """Write table and picture of the catalog that was built last, once."""
+        if self._built is not None:
+            self._built.save(self._out / CATALOG_FOLDER)
+        self._built = None
 
 
 def answer_frame(measurer: Measurer, assignment: AssignFrame) -> FrameReply:
@@ -117,6 +131,14 @@ def answer_build(measurer: Measurer, request: BuildCatalog) -> CatalogReply:
         return CatalogNotBuilt(request.key, _internal_error(f"catalog of {request.key}", error), ())
 
 
+def save_catalog_files(measurer: Measurer, key: str) -> None:
+    """Write the files of a catalog after the answer went out; the catalog itself is safe in the ledger."""
+    try:
+        measurer.save_catalog()
+    except Exception:  # noqa: BLE001  (a picture must not end the night, whatever a library raises over it)
+        _log.exception("files of the catalog of %s", key)
+
+
 def _internal_error(what: str, error: Exception) -> str:
     text = " ".join(str(error).split())
     return f"{what}: an error in opticam-live itself, {type(error).__name__}: {text or 'no text'}"
@@ -134,6 +156,7 @@ def serve_assignments(socket: zmq.Socket[bytes], measurer: Measurer) -> None:
                 measurer.use_catalog(catalog)
             case BuildCatalog():
                 socket.send(ENCODER.encode(answer_build(measurer, message)))
+                save_catalog_files(measurer, message.key)
             case StopWorker():
                 return
 

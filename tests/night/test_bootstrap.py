@@ -67,7 +67,7 @@ def test_the_real_frames_have_no_single_bright_pixel_among_their_sources() -> No
     folder = real_frames("opticam_mx")
     for path in sorted(folder.glob("*.fit")):
         frame = read_frame(path, path.name, RECIPE.instrument)
-        built = build_catalog(BuildCatalog(frame.facts.key, (FrameToMeasure(1, path.name),)), folder, RECIPE)
+        built = build_catalog(BuildCatalog(frame.facts.key, (FrameToMeasure(1, path.name),)), folder, RECIPE).reply
         assert isinstance(built, CatalogBuilt)
         catalog = built.catalog
         assert catalog.n_sources >= 5
@@ -86,7 +86,9 @@ def test_the_real_frames_have_no_single_bright_pixel_among_their_sources() -> No
 
 def test_the_catalog_survives_its_file_and_has_a_picture(night: SimulatedNight, tmp_path: Path) -> None:
     cat_folder = tmp_path / "out" / "cat"
-    built = build_catalog(night.request(), night.folder, RECIPE, cat_folder)
+    build = build_catalog(night.request(), night.folder, RECIPE)
+    build.save(cat_folder)
+    built = build.reply
     assert isinstance(built, CatalogBuilt)
     assert sorted(path.name for path in cat_folder.iterdir()) == ["1-g_catalog.ecsv", "1-g_catalog.png"]
     loaded = load_catalog(cat_folder / "1-g_catalog.ecsv")
@@ -97,8 +99,8 @@ def test_the_catalog_survives_its_file_and_has_a_picture(night: SimulatedNight, 
 
 def test_the_same_frames_make_the_same_catalog_in_any_order(night: SimulatedNight) -> None:
     request = night.request()
-    first = build_catalog(request, night.folder, RECIPE)
-    again = build_catalog(msgspec.structs.replace(request, frames=request.frames[::-1]), night.folder, RECIPE)
+    first = build_catalog(request, night.folder, RECIPE).reply
+    again = build_catalog(msgspec.structs.replace(request, frames=request.frames[::-1]), night.folder, RECIPE).reply
     assert isinstance(first, CatalogBuilt)
     assert first == again
 
@@ -125,7 +127,7 @@ def test_bad_frames_are_rejected_with_their_reason_and_the_others_used(night: Si
     wanted = {name: reason for name, (_, reason) in bad.items()} | {"gone.fit": Reason.DISAPPEARED}
     entries = tuple(FrameToMeasure(100 + number, name) for number, name in enumerate(names))
     request = msgspec.structs.replace(night.request(), frames=(*entries, *night.request().frames))
-    built = build_catalog(request, night.folder, RECIPE)
+    built = build_catalog(request, night.folder, RECIPE).reply
     assert isinstance(built, CatalogBuilt)
     assert {item.path: item.reason for item in built.rejected} == wanted
     for item in built.rejected:
@@ -139,7 +141,7 @@ def test_one_stray_frame_that_comes_first_does_not_reject_the_others(night: Simu
     (night.folder / "stray.fit").write_bytes(fits_bytes())
     request = night.request()
     stray_first = msgspec.structs.replace(request, frames=(FrameToMeasure(9, "stray.fit"), *request.frames))
-    built = build_catalog(stray_first, night.folder, RECIPE)
+    built = build_catalog(stray_first, night.folder, RECIPE).reply
     assert isinstance(built, CatalogBuilt)
     assert [(item.path, item.reason) for item in built.rejected] == [("stray.fit", Reason.WRONG_SHAPE)]
     assert built.rejected[0].sentence == (
@@ -150,7 +152,9 @@ def test_one_stray_frame_that_comes_first_does_not_reject_the_others(night: Simu
 
 def test_frames_without_stars_make_no_catalog(tmp_path: Path) -> None:
     night = SimulatedNight(tmp_path, msgspec.structs.replace(SMALL, brightness=1e-6, scenarios=("hot_pixels",)))
-    result = build_catalog(night.request(), tmp_path, RECIPE, tmp_path / "cat")
+    build = build_catalog(night.request(), tmp_path, RECIPE)
+    build.save(tmp_path / "cat")
+    result = build.reply
     assert isinstance(result, CatalogNotBuilt)
     assert result.sentence == "no stars to measure on the first 5 frames of 1:g"
     assert [item.reason for item in result.rejected] == [Reason.NO_STARS] * 5
@@ -163,7 +167,7 @@ def test_frames_without_stars_make_no_catalog(tmp_path: Path) -> None:
 def test_unreadable_frames_alone_make_no_catalog(tmp_path: Path) -> None:
     (tmp_path / "a.fit").write_bytes(b"")
     request = BuildCatalog("1:g", (FrameToMeasure(1, "a.fit"), FrameToMeasure(2, "b.fit")))
-    result = build_catalog(request, tmp_path, RECIPE)
+    result = build_catalog(request, tmp_path, RECIPE).reply
     assert isinstance(result, CatalogNotBuilt)
     assert [(item.frame_id, item.reason) for item in result.rejected] == [(1, Reason.EMPTY), (2, Reason.DISAPPEARED)]
 
@@ -180,6 +184,6 @@ def test_dithers_between_the_first_frames_are_followed(tmp_path: Path) -> None:
 
 def test_the_brightest_sources_alone_where_there_is_a_limit(night: SimulatedNight) -> None:
     detection = msgspec.structs.replace(RECIPE.detection, max_sources=4)
-    limited = build_catalog(night.request(), night.folder, msgspec.structs.replace(RECIPE, detection=detection))
+    limited = build_catalog(night.request(), night.folder, msgspec.structs.replace(RECIPE, detection=detection)).reply
     assert isinstance(limited, CatalogBuilt)
     assert limited.catalog.x == night.catalog().x[:4]

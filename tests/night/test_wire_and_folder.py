@@ -109,6 +109,9 @@ class BrokenMeasurer:
     def build(self, request: BuildCatalog) -> CatalogReply:
         raise self._error
 
+    def save_catalog(self) -> None:
+        raise self._error
+
 
 @pytest.mark.parametrize(
     ("error", "reason", "sentence"),
