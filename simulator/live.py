@@ -13,7 +13,8 @@ from types import FrameType
 
 from simulator.night import FrameFactory
 from simulator.truth import TruthWriter
-from simulator.writer import write_atomically, write_slowly
+from simulator.writer import write_slowly
+from stream.atomic_files import write_atomically
 
 _TRUTH_EVERY_S = 10.0
 _TRUTH_SHARE = 0.02  # of the time may go to writing the truth, which grows with the night

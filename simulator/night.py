@@ -19,7 +19,8 @@ from simulator.settings import NightSettings
 from simulator.signals import PHASE_LAG_RAD
 from simulator.sky import VARIABLE, FrameState, Sky
 from simulator.truth import SUMMARY_FILE, TABLE_FILE, TruthWriter, load_summary
-from simulator.writer import HeaderTemplate, encode_pixels, write_atomically
+from simulator.writer import HeaderTemplate, encode_pixels
+from stream.atomic_files import write_atomically
 from stream.errors import ConfigurationError, NightError
 
 FLAT_ELECTRONS = 20_000.0

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from simulator.writer import write_atomically
+from stream.atomic_files import write_atomically
 from stream.errors import ConfigurationError, FrameRejectedError
 from stream.instruments import HeaderValue, Instrument
 from stream.timestamps import SECONDS_PER_DAY

@@ -25,7 +25,8 @@ from simulator.detector import (
 from simulator.settings import NightSettings, key_of_filter
 from simulator.signals import PHASE_LAG_RAD, observed_rms
 from simulator.sky import VARIABLE, FrameState, Sky
-from simulator.writer import pointing_of, write_atomically
+from simulator.writer import pointing_of
+from stream.atomic_files import write_atomically
 from stream.errors import ConfigurationError
 
 if TYPE_CHECKING:

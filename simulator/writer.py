@@ -6,7 +6,6 @@ frame, at fixed places, because formatting 73 cards costs more than drawing the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from stream.instruments import OPTICAM_MX
 from stream.timestamps import SkyPosition, airmass, altitude_deg, mjd_to_iso, unix_to_mjd
 
 CARD_LENGTH, BLOCK_LENGTH = 80, 2880
-TEMPORARY_SUFFIX = ".tmp"
 
 _SERIAL_NUMBER = {"1": "VSC-05535", "2": "VSC-05530", "3": "VSC-05522"}
 _TEMPERATURE = {"1": "-0.439999999999998", "2": "0.98", "3": "0.27"}
@@ -199,23 +197,6 @@ def encode_pixels(counts: CountsArray) -> bytes:
     """Data unit of unsigned 16-bit counts: big-endian, less BZERO, padded to whole blocks."""
     data = (counts ^ np.uint16(0x8000)).astype(">u2").tobytes()  # flipping the top bit subtracts 32768
     return data + bytes(-len(data) % BLOCK_LENGTH)
-
-
-def write_atomically(path: Path, content: bytes | Callable[[Path], object]) -> None:
-    """Write under a hidden temporary name in the same folder, then rename.
-
-    `content` is what the file holds, or a function that writes it to the path that it is given.
-    """
-    temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
-    try:
-        if callable(content):
-            content(temporary)
-        else:
-            temporary.write_bytes(content)
-        os.replace(temporary, path)  # noqa: PTH105  (the atomic call by the name that says so)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_slowly(files: Sequence[tuple[Path, bytes]], *, n_pieces: int, pause: Callable[[], object]) -> None:

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 from stream.analysis.choice import KeyChoice, resolve_selection
 from stream.analysis.periodogram import PowerSpectrum, lomb_scargle
 from stream.analysis.relative import RelativeLightCurve, relative_light_curve
+from stream.atomic_files import write_atomically
 from stream.config import PHOTOMETER_LABELS
 from stream.errors import AnalysisError, ConfigurationError
 from stream.messages import SourceFluxes
@@ -346,13 +345,5 @@ def _spectra(curves: Sequence[RelativeLightCurve]) -> dict[str, PowerSpectrum]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_atomically(path, content)

@@ -7,8 +7,6 @@ processes may draw at once.
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from stream.analysis.periodogram import PowerSpectrum
 from stream.analysis.relative import RelativeLightCurve
+from stream.atomic_files import write_atomically
 from stream.flags import DOUBTFUL
 from stream.messages import Catalog, FloatArray
 from stream.timestamps import SECONDS_PER_DAY, mjd_to_iso
@@ -117,14 +116,7 @@ def power_spectra_figure(spectra: Mapping[str, PowerSpectrum], title: str = "") 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure, atomically; the suffix of `path` gives the format (png, pdf, svg)."""
     FigureCanvasAgg(figure)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    try:
-        figure.savefig(temporary, dpi=150)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
 def _shrunk(image: NDArray) -> FloatArray:

@@ -6,14 +6,13 @@ ledger has one writer, the night process, and holds measurements alone.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import tomllib
 from pathlib import Path
 
 import msgspec
 import tomli_w
 
+from stream.atomic_files import write_atomically
 from stream.errors import ConfigurationError
 from stream.messages import Selection
 
@@ -43,7 +42,4 @@ def load_selection(out: Path) -> Selection:
 
 def save_selection(out: Path, selection: Selection) -> None:
     """Replace the selection of the night in `out`, atomically."""
-    handle, temporary = tempfile.mkstemp(dir=out, prefix=".selection-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(tomli_w.dumps(msgspec.to_builtins(selection)))
-    Path(temporary).replace(out / SELECTION_FILE)
+    write_atomically(out / SELECTION_FILE, tomli_w.dumps(msgspec.to_builtins(selection)))

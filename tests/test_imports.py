@@ -11,7 +11,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 VOCABULARY = frozenset(
     f"stream.{name}"
-    for name in ("messages", "errors", "flags", "config", "instruments", "timestamps", "selection", "coordinates")
+    for name in (
+        "messages",
+        "errors",
+        "flags",
+        "config",
+        "instruments",
+        "timestamps",
+        "selection",
+        "coordinates",
+        "atomic_files",
+    )
 )
 ALLOWED: dict[str, frozenset[str]] = {
     "stream.measure": VOCABULARY | {"stream.measure"},

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from stream.atomic_files import write_atomically
 from stream.errors import ConfigurationError
 from stream.messages import Catalog
 
@@ -43,10 +42,7 @@ def save_catalog(catalog: Catalog, path: Path) -> None:
         table[name] = np.asarray(columns[name], dtype=np.float64)
         table[name].unit = unit
     table.meta.update(rest)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".catalog-", suffix=".ecsv")
-    os.close(handle)
-    table.write(temporary, format="ascii.ecsv", overwrite=True)
-    Path(temporary).replace(path)
+    write_atomically(path, lambda temporary: table.write(temporary, format="ascii.ecsv"))
 
 
 def load_catalog(path: Path) -> Catalog:

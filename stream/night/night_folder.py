@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 
+from stream.atomic_files import write_atomically
 from stream.config import Recipe
 from stream.errors import ConfigurationError, LedgerError, NightError
 from stream.night.ledger import LEDGER_FILE
@@ -86,11 +85,11 @@ class NightFolder:
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write ``night.toml``."""
-        replace_text(self.path / RECIPE_FILE, recipe.to_toml())
+        write_atomically(self.path / RECIPE_FILE, recipe.to_toml())
 
     def write_run_file(self, content: RunFile) -> None:
         """Tell the other processes how to reach this night."""
-        replace_text(self.path / RUN_FILE, msgspec.json.encode(content).decode())
+        write_atomically(self.path / RUN_FILE, msgspec.json.encode(content).decode())
 
     def close(self) -> None:
         """Let go of the folder; safe to call twice."""
@@ -152,17 +151,3 @@ def refuse_network_file_system(out: Path, mounts: Path = _MOUNTS) -> None:
             f"{out} lies on a network file system ({best_type} at {best_point}), where {LEDGER_FILE} would be damaged: "
             "an output folder on a local disk is required"
         )
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replace a file atomically, so that no reader sees half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            os.fchmod(handle, 0o644)  # temporary files are the owner's alone
-            file.write(text)
-        Path(temporary).replace(path)
-    except OSError:
-        with suppress(OSError):
-            Path(temporary).unlink()
-        raise

@@ -14,7 +14,8 @@ from simulator.live import LiveNight, LiveOptions
 from simulator.night import FrameFactory, start_night
 from simulator.settings import NightSettings
 from simulator.truth import load_truth
-from simulator.writer import write_atomically, write_slowly
+from simulator.writer import write_slowly
+from stream.atomic_files import write_atomically
 
 FRAME_BYTES = 8640 + 34560  # header and 128 x 128 pixels in whole blocks
 
