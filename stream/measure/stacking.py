@@ -40,15 +40,20 @@ class StackedField:
     hot_pixels : array of bool, shape of the frames
     picture : array, shape of the frames
         Median of the resampled frames less their sky, electrons.
-    sigma_px : float
-        Width of the stars on the reference frame.
+    stars : AlignmentStars
+        The stars of the reference frame that the others were aligned on.
     """
 
     frames: tuple[Frame, ...]
     alignments: tuple[Alignment, ...]
     hot_pixels: NDArray[np.bool_]
     picture: NDArray[np.float32]
-    sigma_px: float
+    stars: AlignmentStars
+
+    @property
+    def sigma_px(self) -> float:
+        """Width of the stars on the reference frame."""
+        return self.stars.window_sigma_px
 
 
 def stack_frames(frames: Sequence[Frame], recipe: Recipe) -> StackedField | None:
@@ -75,10 +80,10 @@ def stack_frames(frames: Sequence[Frame], recipe: Recipe) -> StackedField | None
             alignments.append(alignment)
     if not kept or kept[0] is not reference:
         return None
-    resampled = [_resample(frame, item.transform, hot) for frame, item in zip(kept, alignments, strict=True)]
+    resampled = [resample(frame, item.transform, hot) for frame, item in zip(kept, alignments, strict=True)]
     resampled[0] = np.nan_to_num(resampled[0])  # the reference frame covers every pixel
     picture = np.nanmedian(resampled, axis=0).astype(np.float32)
-    return StackedField(tuple(kept), tuple(alignments), hot, picture, stars.window_sigma_px)
+    return StackedField(tuple(kept), tuple(alignments), hot, picture, stars)
 
 
 def _choose_reference(found: Sequence[DetectedSources]) -> int | None:
@@ -128,7 +133,7 @@ def _without_sky(frame: Frame) -> NDArray[np.float32]:
     return np.where(finite, electrons - sky, np.float32(0.0))
 
 
-def _resample(frame: Frame, transform: Transform, hot: NDArray[np.bool_]) -> NDArray[np.float32]:
+def resample(frame: Frame, transform: Transform, hot: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Bring a frame onto the pixels of the reference frame; NaN where it does not reach."""
     image = mend_pixels(_without_sky(frame), hot)
     if transform == Transform.identity(frame.shape):

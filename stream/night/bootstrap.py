@@ -64,7 +64,7 @@ def build_catalog(request: BuildCatalog, folder: Path, recipe: Recipe) -> Catalo
     """
     frames, rejected = _read_all(request, folder, recipe)
     stacked = stack_frames([frame for _, frame in frames], recipe) if frames else None
-    catalog = _catalog_of(request.key, stacked, recipe) if stacked is not None else None
+    catalog = catalog_of_stack(request.key, stacked, recipe) if stacked is not None else None
     if stacked is None or catalog is None:
         without_stars = [
             _rejection(entry, request.key, Reason.NO_STARS, f"{entry.path} shows no stars to measure")
@@ -117,7 +117,7 @@ def _check_content(frame: Frame, key: str) -> None:
         raise FrameRejectedError(Reason.NON_FINITE, f"{frame.name} holds no finite pixel")
 
 
-def _catalog_of(key: str, stacked: StackedField, recipe: Recipe) -> Catalog | None:
+def catalog_of_stack(key: str, stacked: StackedField, recipe: Recipe) -> Catalog | None:
     """Find sources on the picture, place and measure them on the frames, number them by flux."""
     reference = stacked.frames[0]
     found = detect_sources(stacked.picture, recipe.detection, star_sigma_px=stacked.sigma_px).xy
