@@ -205,7 +205,7 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True, force_jupyter=False)) as progress:
         task = progress.add_task(description, total=total)
         yield lambda: progress.advance(task)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
@@ -28,12 +28,15 @@ class ScanReport:
         Frames of each key.
     problems : tuple of str
         One sentence for each thing that is wrong; it names the file.
+    facts : dict
+        What the header of each usable frame says, by name of the frame.
     """
 
     n_files: int
     binnings: tuple[int, ...]
     by_key: dict[str, int]
     problems: tuple[str, ...]
+    facts: Mapping[str, FrameFacts] = field(default_factory=dict, repr=False)
 
     def lines(self) -> list[str]:
         """The report as the seed of this project printed it, then its problems."""
@@ -71,13 +74,15 @@ def scan_frames(
     binnings: set[int] = set()
     by_key: Counter[str] = Counter()
     problems: list[str] = []
+    usable: dict[str, FrameFacts] = {}
     for name in names:
         facts = _facts_of(folder, name, instrument, problems.append)
         if facts is not None:
             binnings.add(facts.binning)
             by_key[facts.key] += 1
+            usable[name] = facts
         advance()
-    return ScanReport(len(names), tuple(sorted(binnings)), dict(sorted(by_key.items())), tuple(problems))
+    return ScanReport(len(names), tuple(sorted(binnings)), dict(sorted(by_key.items())), tuple(problems), usable)
 
 
 def scan_data(out_directory: Path | str, data_directory: Path | str, instrument: Instrument) -> ScanReport:
@@ -113,7 +118,7 @@ def scan_with_progress(folder: Path, names: Sequence[str], instrument: Instrumen
     from rich.progress import Progress
 
     typer.echo(f"[OPTICAM] Checking instrument {instrument.name}.")
-    with Progress(console=Console(file=sys.stderr)) as progress:
+    with Progress(console=Console(file=sys.stderr, force_jupyter=False)) as progress:
         task = progress.add_task("[cyan]\\[OPTICAM][/cyan] Parsing file headers", total=len(names))
         report = scan_frames(folder, names, instrument=instrument, advance=lambda: progress.advance(task))
     if report.problems:
