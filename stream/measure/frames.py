@@ -119,6 +119,15 @@ class Frame:
             stamps[~(np.abs(stamps) < _LARGEST_VALUE)] = np.nan
         return stamps
 
+    def stored_stamps(self, corners: NDArray[np.intp], side_px: int) -> None:
+        """None: `stamps` is what is stored."""
+
+    def noise_stamps(self, corners: NDArray[np.intp], side_px: int) -> None:
+        """None: nothing was calibrated."""
+
+    def cosmic_rays(self, corners: NDArray[np.intp], side_px: int) -> None:
+        """None: they are not looked for."""
+
 
 def peek_frame(path: Path, name: str) -> FramePeek:
     """Read the header of a file and find whether header and data are all there.
