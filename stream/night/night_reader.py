@@ -1,0 +1,72 @@
+"""A whole night at once: columns of all frames of a key, where `LedgerReader` answers for one frame after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stream.messages import FloatArray, IntArray
+from stream.night import ledger_schema as schema
+from stream.night.ledger import LedgerReader
+
+_NUMBERS = tuple(field for field in schema.SCALAR_FIELDS if field not in ("catalog_version", "labels"))
+
+
+@dataclass(frozen=True, slots=True)
+class FrameConditions:
+    """What was found on the measured frames of one key, apart from its sources, in order of time.
+
+    Attributes
+    ----------
+    key : str
+    frame_ids : array of int, shape (n_frames,)
+    columns : dict of array, shape (n_frames,)
+        Scalar fields of `FrameMeasured` by name, as ``fwhm_px``; NaN where unknown.
+    """
+
+    key: str
+    frame_ids: IntArray
+    columns: dict[str, FloatArray]
+
+    def __getitem__(self, name: str) -> FloatArray:
+        return self.columns[name]
+
+    def __len__(self) -> int:
+        return len(self.frame_ids)
+
+
+class NightReader(LedgerReader):
+    """A `LedgerReader` that also reads the columns of a whole night, each with one query."""
+
+    def frame_paths(self) -> dict[int, str]:
+        """Paths of all frames, relative to `folder`, by number."""
+        with self._reading() as connection:
+            return dict(connection.execute("SELECT frame_id, path FROM frame").fetchall())
+
+    def header_times(self) -> dict[str, FloatArray]:
+        """Middle of the exposures of each key, MJD (UTC), in order; frames that were rejected later included."""
+        times: dict[str, list[float]] = {}
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT COALESCE(outcome.key, frame.key), COALESCE(outcome.time_mjd_utc, frame.time_mjd_utc)"
+                " FROM frame LEFT JOIN outcome ON outcome.frame_id = frame.frame_id AND outcome.set_id = ?"
+                " WHERE COALESCE(outcome.key, frame.key) IS NOT NULL"
+                " AND COALESCE(outcome.time_mjd_utc, frame.time_mjd_utc) IS NOT NULL",
+                (schema.newest_set(connection),),
+            )
+            for key, time in rows:
+                times.setdefault(key, []).append(time)
+        return {key: np.sort(np.array(times[key], dtype=np.float64)) for key in sorted(times)}
+
+    def conditions(self, key: str) -> FrameConditions:
+        """All scalars of the measured frames of `key`, in order of time; no frames for an unknown key."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                f"SELECT frame_id, {', '.join(_NUMBERS)} FROM outcome INDEXED BY outcome_by_time"
+                " WHERE set_id = ? AND key = ? AND state = 'measured' ORDER BY time_mjd_utc, frame_id",
+                (schema.newest_set(connection), key),
+            ).fetchall()
+        table = np.array(rows, dtype=np.float64).reshape(-1, 1 + len(_NUMBERS)).T
+        columns = {name: np.ascontiguousarray(values) for name, values in zip(_NUMBERS, table[1:], strict=True)}
+        return FrameConditions(key, table[0].astype(np.int64), columns)
