@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.messages import SOURCE_COLUMNS, FloatArray, FrameMeasured, IntArray, SourceFluxes
+from stream.messages import FloatArray, FrameMeasured, IntArray, SourceFluxes
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -64,8 +64,9 @@ class KeyColumns:
                 raise ValueError(
                     f"frame {frame.path} has {table.shape[1]} sources, the catalog of {self.key} {self.n_sources}"
                 )
-        rows = {name: _row(tables, name, self.n_sources) for name in _source_rows(self.label)}
-        flags = _row(tables, "flags", self.n_sources).astype(np.int64)
+        columns = frames[0].columns() if frames else ()
+        rows = {name: _row(tables, columns, name, self.n_sources) for name in _source_rows(self.label)}
+        flags = _row(tables, columns, "flags", self.n_sources).astype(np.int64)
         frame_flags = np.array([frame.flags for frame in frames], dtype=np.int64)
         return self._merge(
             {
@@ -135,8 +136,10 @@ def _source_rows(label: str) -> tuple[str, str]:
     return f"{label}_flux", f"{label}_flux_err"
 
 
-def _row(tables: Sequence[FloatArray], name: str, n_sources: int) -> FloatArray:
-    index = SOURCE_COLUMNS.index(name)
+def _row(tables: Sequence[FloatArray], columns: Sequence[str], name: str, n_sources: int) -> FloatArray:
+    if not tables:
+        return np.empty((0, n_sources))
+    index = columns.index(name)
     return np.array([table[index] for table in tables], dtype=np.float64).reshape(len(tables), n_sources)
 
 

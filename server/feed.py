@@ -18,7 +18,7 @@ from server.night_model import NightModel
 from server.night_view import CurveView, NightView
 from server.pictures import Picture, read_picture
 from server.subscription import Heard, Subscription
-from stream.config import APERTURE_LABEL
+from stream.config import DEFAULT_LABEL
 from stream.errors import ConfigurationError, OpticamLiveError
 from stream.messages import Catalog, CatalogBuilt, FrameMeasured, FrameRejected, NightStatus, Selection
 from stream.night.ledger import LedgerReader
@@ -52,7 +52,7 @@ class Feed:
         If there is no ledger in `out` that can be read.
     """
 
-    def __init__(self, out: Path, label: str = APERTURE_LABEL) -> None:
+    def __init__(self, out: Path, label: str = DEFAULT_LABEL) -> None:
         self._out = out
         self._label = label
         self._reader = LedgerReader(out)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import tomli_w
@@ -22,11 +22,53 @@ Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
-APERTURE_LABEL = "forced_aperture_annulus"
-OPTIMAL_LABEL = "forced_optimal_annulus"
+
+class PhotometerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One photometer of a recipe; all of them measure every source of every frame in one pass.
+
+    Raises
+    ------
+    ConfigurationError
+        If the name is not fit for a folder.
+    """
+
+    kind: Literal["aperture", "optimal"] = "aperture"
+    """Sum over an aperture, or weighted by the profile (Naylor 1998)."""
+    forced: bool = True
+    """Where the catalog says, or, if not forced, where the source itself is found; NaN where it is not."""
+    background: Literal["annulus", "mesh"] = "annulus"
+    """Background of an annulus around the source, or of a mesh over the whole frame."""
+    radius_fwhm: Positive | None = None
+    """Radius of the aperture in FWHM of the frame; None takes `PhotometrySettings.aperture_radius_fwhm`."""
+    semi_axes_px: tuple[Positive, Positive] | None = None
+    """Semi-major and semi-minor axis of the aperture in pixels, the major one along that of the profile."""
+    name: str = ""
+    """End of the label, where several photometers would have the same."""
+
+    def __post_init__(self) -> None:
+        """Refuse names that are no part of a file name."""
+        if not all(character.isalnum() or character in ".-" for character in self.name):
+            raise ConfigurationError(f"photometers.name ({self.name!r}) must be letters, digits, '.' and '-'")
+
+    @property
+    def label(self) -> str:
+        """Name of the photometer in columns and folders: ``forced_aperture_annulus``, ``optimal``, ..."""
+        parts = ["forced"] if self.forced else []
+        parts.append(self.kind)
+        parts += ["annulus"] if self.background == "annulus" else []
+        parts += [self.name] if self.name else []
+        return "_".join(parts)
+
+
+APERTURE_LABEL = PhotometerSettings(kind="aperture").label
+OPTIMAL_LABEL = PhotometerSettings(kind="optimal").label
 DEFAULT_LABEL = OPTIMAL_LABEL
 """The photometer that light curves are shown from unless another one is asked for."""
-PHOTOMETER_LABELS = (APERTURE_LABEL, OPTIMAL_LABEL)
+FORCED_PHOTOMETERS = (PhotometerSettings(kind="aperture"), PhotometerSettings(kind="optimal"))
+PHOTOMETER_LABELS = tuple(photometer.label for photometer in FORCED_PHOTOMETERS)
+LADDER_FWHM = (0.6, 0.8, 1.0, 1.2, 2.0, 2.5)
+"""Radii of the apertures that are measured beside the standard one."""
+APERTURE_LADDER = tuple(PhotometerSettings(radius_fwhm=radius, name=f"{radius}fwhm") for radius in LADDER_FWHM)
 
 
 class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +125,8 @@ class PhotometrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Inner radius of the background annulus, in FWHM of the catalog."""
     annulus_outer_fwhm: Positive = 5.5
     """Outer radius of the background annulus, in FWHM of the catalog."""
+    match_tolerance_fwhm: Positive = 1.0
+    """A source that is not forced is itself if it is found this near to where the catalog says, FWHM of the frame."""
     annulus_clip_sigma: Annotated[float, msgspec.Meta(ge=1.0, le=100.0)] = 3.0
     """Pixels of the annulus further than this from their median are left out, standard deviations."""
 
@@ -110,6 +154,29 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bootstrap: BootstrapSettings = BootstrapSettings()
     alignment: AlignmentSettings = AlignmentSettings()
     photometry: PhotometrySettings = PhotometrySettings()
+    photometers: tuple[PhotometerSettings, ...] = (*FORCED_PHOTOMETERS, *APERTURE_LADDER)
+    """All that is measured of a source; the first ones are shown and exported, those with a name on demand."""
+
+    def __post_init__(self) -> None:
+        """Refuse a recipe that measures nothing, or two things by one label."""
+        labels = self.labels()
+        if not labels or len(set(labels)) < len(labels):
+            raise ConfigurationError(
+                f"photometers ({', '.join(labels) or 'none'}) must be at least one, each with a label of its own"
+            )
+
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the photometers."""
+        return tuple(photometer.label for photometer in self.photometers)
+
+    def main_labels(self) -> tuple[str, ...]:
+        """Labels of the photometers without a name: those that light curves are written of."""
+        unnamed = tuple(photometer.label for photometer in self.photometers if not photometer.name)
+        return unnamed or self.labels()
+
+    def default_label(self) -> str:
+        """The photometer that is shown unless another one is asked for."""
+        return DEFAULT_LABEL if DEFAULT_LABEL in self.labels() else self.main_labels()[0]
 
     def hash(self) -> str:
         """Sixteen hexadecimal digits that change with any setting."""
@@ -156,16 +223,22 @@ def recipe_differences(old: Recipe, new: Recipe) -> tuple[str, ...]:
 
 def _without_none(value: object) -> dict[str, object]:
     assert isinstance(value, dict)  # recipes are nested tables
-    return {
-        name: _without_none(inner) if isinstance(inner, dict) else inner
-        for name, inner in value.items()
-        if inner is not None
-    }
+    return {name: _without_none_within(inner) for name, inner in value.items() if inner is not None}
+
+
+def _without_none_within(value: object) -> object:
+    if isinstance(value, dict):
+        return _without_none(value)
+    if isinstance(value, list | tuple):
+        return [_without_none_within(inner) for inner in value]
+    return value
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:
     if value is None:
         return {}
+    if isinstance(value, list | tuple) and any(isinstance(inner, dict) for inner in value):
+        value = dict(enumerate(value))
     if not isinstance(value, dict):
         return {prefix: value}
     flat: dict[str, object] = {}

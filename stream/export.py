@@ -26,7 +26,6 @@ from stream.analysis.choice import KeyChoice, resolve_selection
 from stream.analysis.periodogram import PowerSpectrum, lomb_scargle
 from stream.analysis.relative import RelativeLightCurve, relative_light_curve
 from stream.atomic_files import write_atomically
-from stream.config import PHOTOMETER_LABELS
 from stream.errors import AnalysisError, ConfigurationError
 from stream.messages import SourceFluxes
 from stream.night.ledger import LedgerReader
@@ -126,15 +125,14 @@ def export_night(out: Path, format: str, destination: Path | None = None) -> lis
 def _read_night(out: Path) -> _Night:
     reader = LedgerReader(out)
     try:
-        catalogs = reader.catalogs()
-        fluxes = {
-            label: {key: reader.source_fluxes(key, label) for key in sorted(catalogs)} for label in PHOTOMETER_LABELS
-        }
+        catalogs, recipe = reader.catalogs(), reader.recipe()
+        # The photometer that the page shows decides the automatic choice, here as there.
+        labels = dict.fromkeys((recipe.default_label(), *recipe.main_labels()))
+        fluxes = {label: {key: reader.source_fluxes(key, label) for key in sorted(catalogs)} for label in labels}
         frame_ids = sorted(
             {int(number) for by_key in fluxes.values() for f in by_key.values() for number in f.frame_ids}
         )
         names = {number: reader.frame_path(number) for number in frame_ids}
-        recipe = reader.recipe()
         facts = {
             "software": f"opticam-live {_version()}",
             "instrument": recipe.instrument.name,
@@ -143,7 +141,7 @@ def _read_night(out: Path) -> _Night:
         }
     finally:
         reader.close()
-    choices = resolve_selection(load_selection(out), catalogs, fluxes[PHOTOMETER_LABELS[0]])
+    choices = resolve_selection(load_selection(out), catalogs, fluxes[recipe.default_label()])
     return _Night(fluxes, choices, names, facts)
 
 

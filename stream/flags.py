@@ -29,6 +29,7 @@ class Flag(IntFlag):
     POOR_BACKGROUND = 1 << 11
     TRAILED = 1 << 12
     NO_COMPARISON = 1 << 13
+    NOT_DETECTED = 1 << 14
 
 
 SENTENCES: Mapping[Flag, str] = MappingProxyType(
@@ -47,6 +48,7 @@ SENTENCES: Mapping[Flag, str] = MappingProxyType(
         Flag.POOR_BACKGROUND: "Too few pixels of the background annulus could be used.",
         Flag.TRAILED: "The stars are trailed: the point-spread function is more than twice as long as wide.",
         Flag.NO_COMPARISON: "No comparison star could be measured on the frame; there is no relative flux.",
+        Flag.NOT_DETECTED: "The source was not found near its place; photometers that are not forced have no flux.",
     }
 )
 

@@ -7,6 +7,7 @@ results that carry arrays within a process are frozen dataclasses. The descripti
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -20,20 +21,21 @@ from stream.timestamps import SkyPosition
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-SOURCE_COLUMNS: tuple[str, ...] = (
-    "x",
-    "y",
-    "sky_e_per_px",
-    "peak_adu",
-    "flags",
-    *(f"{label}_{column}" for label in PHOTOMETER_LABELS for column in ("flux", "flux_err")),
-)
-"""Rows of the table of sources that every measured frame carries.
+_PLACE_COLUMNS = ("x", "y", "sky_e_per_px", "peak_adu", "flags")
 
-``x``, ``y``: where the source was measured, pixels, 0-based. ``sky_e_per_px``: local background, electrons.
-``peak_adu``: highest pixel within the aperture, counts as in the file. ``flags``: see `stream.flags`.
-``<label>_flux``, ``<label>_flux_err``: electrons within the exposure; NaN where there is none.
-"""
+
+def source_columns(labels: Sequence[str]) -> tuple[str, ...]:
+    """Rows of the table of sources that every measured frame carries, for photometers of these labels.
+
+    ``x``, ``y``: where the catalog says that the source is, pixels, 0-based. ``sky_e_per_px``: local background,
+    electrons. ``peak_adu``: highest pixel within the standard aperture, counts as in the file. ``flags``: see
+    `stream.flags`. ``<label>_flux``, ``<label>_flux_err``: electrons within the exposure; NaN where there is none.
+    """
+    return (*_PLACE_COLUMNS, *(f"{label}_{column}" for label in labels for column in ("flux", "flux_err")))
+
+
+SOURCE_COLUMNS = source_columns(PHOTOMETER_LABELS)
+"""Rows of the table where nothing but the two standard photometers was asked for."""
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
@@ -177,13 +179,19 @@ class FrameMeasured(Message, frozen=True):
     core_s: float
     """Processor time that the frame took, seconds."""
     sources: bytes
-    """Little-endian float64, shape (len(SOURCE_COLUMNS), n_sources), rows as in `SOURCE_COLUMNS`."""
+    """Little-endian float64, rows as in `source_columns` of the labels, columns as in the catalog."""
     sequence: int = 0
     """Order of commitment in the ledger, from 1; given by the ledger."""
+    labels: tuple[str, ...] = PHOTOMETER_LABELS
+    """The photometers of the recipe."""
 
     def source_table(self) -> FloatArray:
-        """Return the table of sources, shape (len(SOURCE_COLUMNS), n_sources), read-only."""
-        return np.frombuffer(self.sources, dtype="<f8").reshape(len(SOURCE_COLUMNS), -1)
+        """Return the table of sources, shape (len(self.columns()), n_sources), read-only."""
+        return np.frombuffer(self.sources, dtype="<f8").reshape(len(self.columns()), -1)
+
+    def columns(self) -> tuple[str, ...]:
+        """Names of the rows of the table of sources."""
+        return source_columns(self.labels)
 
 
 class FrameRejected(Message, frozen=True):

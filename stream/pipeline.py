@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, Recipe
+from stream.config import FORCED_PHOTOMETERS, PhotometerSettings, Recipe
 from stream.errors import FrameRejectedError, Reason
 from stream.flags import Flag
 from stream.measure.alignment import Alignment, AlignmentStars, align
+from stream.measure.background import mesh_background
+from stream.measure.centroids import centre_stars
 from stream.measure.frames import Frame
 from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
-from stream.measure.psf import Psf
+from stream.measure.psf import FWHM_PER_SIGMA, SMALLEST_SIGMA_PX, Psf
 from stream.measure.transform import Transform
-from stream.messages import NOT_KNOWN, SOURCE_COLUMNS, Catalog, FloatArray, FrameMeasured
+from stream.messages import NOT_KNOWN, Catalog, FloatArray, FrameMeasured, source_columns
 from stream.timestamps import SkyPosition, airmass, altitude_deg, barycentric_mjd_tdb
 
 _FEW_STARS = 3
@@ -45,6 +47,7 @@ class Reference:
     geometry: StampGeometry
     bad_pixels: NDArray[np.bool_] | None
     target_position: SkyPosition | None
+    labels: tuple[str, ...]
 
     @classmethod
     def from_catalog(cls, catalog: Catalog, recipe: Recipe) -> Reference:
@@ -63,6 +66,7 @@ class Reference:
             geometry=StampGeometry.for_fwhm(catalog.fwhm_px, recipe.photometry),
             bad_pixels=bad if bad.any() else None,
             target_position=recipe.target_position or catalog.pointing,
+            labels=recipe.labels(),
         )
 
 
@@ -104,19 +108,50 @@ def process_frame(
         numbers = _unaligned_numbers(reference)
     else:
         psf = alignment.psf()
-        positions = alignment.transform.apply(reference.positions)
-        fluxes = measure_forced_fluxes(
-            frame,
-            positions,
-            psf,
-            geometry=reference.geometry,
-            settings=recipe.photometry,
-            bad_pixels=reference.bad_pixels,
-        )
+        fluxes = _measure(frame, reference, recipe, alignment.transform, psf)
         _check_finite(frame, fluxes)
         numbers = _aligned_numbers(frame, reference, alignment, psf=psf, fluxes=fluxes)
     message = _to_message(frame, reference, recipe, numbers=numbers, core_s=time.thread_time() - started)
     return FrameMeasurement(message, alignment.transform if alignment is not None else None)
+
+
+def _measure(frame: Frame, reference: Reference, recipe: Recipe, transform: Transform, psf: Psf) -> ForcedFluxes:
+    """Measure with all photometers of the recipe: those that are forced first, then those that follow the source."""
+    positions = transform.apply(reference.positions)
+    forced = tuple(photometer for photometer in recipe.photometers if photometer.forced)
+    free = tuple(photometer for photometer in recipe.photometers if not photometer.forced)
+    mesh = None
+    if any(photometer.background == "mesh" for photometer in recipe.photometers):
+        mesh = mesh_background(
+            frame.electrons(), positions, mesh_px=recipe.detection.mesh_px, bad_pixels=reference.bad_pixels
+        )
+
+    def measured(at: FloatArray, photometers: tuple[PhotometerSettings, ...]) -> ForcedFluxes:
+        return measure_forced_fluxes(
+            frame,
+            at,
+            psf,
+            geometry=reference.geometry,
+            settings=recipe.photometry,
+            photometers=photometers,
+            bad_pixels=reference.bad_pixels,
+            mesh=mesh,
+        )
+
+    # The standard aperture is always there: transparency is counted in it.
+    fluxes = measured(positions, tuple(dict.fromkeys((FORCED_PHOTOMETERS[0], *forced))))
+    if not free:
+        return fluxes
+    window = max(psf.fwhm_px / FWHM_PER_SIGMA, SMALLEST_SIGMA_PX)
+    centres = centre_stars(frame, positions, window, reference.bad_pixels)
+    offset = np.hypot(*(centres.xy - positions).T)
+    found = centres.good & (offset <= recipe.photometry.match_tolerance_fwhm * psf.fwhm_px)
+    matched = measured(np.where(found[:, None], centres.xy, positions), free)
+    for flux in matched.fluxes.values():
+        for values in flux:
+            values[~found] = np.nan
+    flags = fluxes.flags | np.where(found, matched.flags, int(Flag.NOT_DETECTED))
+    return replace(fluxes, fluxes=fluxes.fluxes | matched.fluxes, flags=flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +188,9 @@ def _check_finite(frame: Frame, fluxes: ForcedFluxes) -> None:
 
 
 def _unaligned_numbers(reference: Reference) -> _Numbers:
-    sources = np.full((len(SOURCE_COLUMNS), reference.catalog.n_sources), np.nan)
-    sources[SOURCE_COLUMNS.index("flags")] = 0.0
+    columns = source_columns(reference.labels)
+    sources = np.full((len(columns), reference.catalog.n_sources), np.nan)
+    sources[columns.index("flags")] = 0.0
     return _Numbers(sources, Flag.UNALIGNED)
 
 
@@ -169,11 +205,9 @@ def _aligned_numbers(
         "sky_e_per_px": fluxes.sky_e_per_px,
         "peak_adu": fluxes.peak_adu,
         "flags": fluxes.flags.astype(np.float64),
-        f"{APERTURE_LABEL}_flux": fluxes.aperture_flux,
-        f"{APERTURE_LABEL}_flux_err": fluxes.aperture_flux_err,
-        f"{OPTIMAL_LABEL}_flux": fluxes.optimal_flux,
-        f"{OPTIMAL_LABEL}_flux_err": fluxes.optimal_flux_err,
     }
+    for label in reference.labels:
+        columns[f"{label}_flux"], columns[f"{label}_flux_err"] = fluxes.fluxes[label]
     used = reference.star_numbers[alignment.used]
     ratios = fluxes.aperture_flux[used] / np.asarray(catalog.flux_e)[used]
     ratios = ratios[np.isfinite(ratios)] * (catalog.exposure_s / frame.facts.exposure_s)
@@ -188,7 +222,7 @@ def _aligned_numbers(
     if psf.semi_major_sigma_px > _TRAILED * psf.semi_minor_sigma_px:
         flags |= Flag.TRAILED
     return _Numbers(
-        sources=np.stack([columns[name] for name in SOURCE_COLUMNS]),
+        sources=np.stack([columns[name] for name in source_columns(reference.labels)]),
         flags=flags,
         transform=alignment.transform,
         psf=psf,
@@ -238,6 +272,7 @@ def _to_message(
         flags=int(flags),
         core_s=core_s,
         sources=numbers.sources.astype("<f8").tobytes(),
+        labels=reference.labels,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, Recipe
+from stream.config import APERTURE_LABEL, FORCED_PHOTOMETERS, OPTIMAL_LABEL, Recipe
 from stream.errors import ConfigurationError, LedgerError
 from stream.export import export_night, write_outputs
 from stream.flags import Flag
@@ -18,7 +18,7 @@ from stream.night.ledger import Ledger
 from stream.selection import save_selection
 from tests.analysis.synthetic import Field, make_catalog
 
-RECIPE = Recipe(instrument=OPTICAM_MX())
+RECIPE = Recipe(instrument=OPTICAM_MX(), photometers=FORCED_PHOTOMETERS)
 XY = np.array([[60.0, 80.0], [420.0, 100.0], [300.0, 250.0], [90.0, 400.0], [440.0, 430.0], [200.0, 180.0]])
 N_FRAMES = 120
 

@@ -1,6 +1,6 @@
 """Forced photometry on stamps: every source of the catalog, where the transform says that it is.
 
-Two photometers in one pass, both on the background of an annulus:
+Any number of photometers in one pass, on the background of an annulus or of a mesh:
 
 - *aperture*: the exact sum over an ellipse whose axes are a multiple of the point-spread function's (CCD equation:
   Howell 2006, Handbook of CCD Astronomy, 2nd ed., equation 4.6);
@@ -13,6 +13,7 @@ Pixels are never resampled: apertures move, the image does not.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 import sep
 from numpy.typing import NDArray
 
-from stream.config import PhotometrySettings
+from stream.config import APERTURE_LABEL, FORCED_PHOTOMETERS, OPTIMAL_LABEL, PhotometerSettings, PhotometrySettings
 from stream.flags import NOT_MEASURED, Flag
 from stream.measure.background import LocalBackground, annulus_pixels, clipped_background
 from stream.measure.frames import Frame
@@ -33,20 +34,49 @@ _MIN_BACKGROUND_PIXELS = 50
 _BACKGROUND_PIXELS_WANTED = 0.5
 
 
+class Flux(NamedTuple):
+    """Flux and standard error of all sources with one photometer, electrons, shape (n_sources,)."""
+
+    flux: FloatArray
+    flux_err: FloatArray
+
+
 @dataclass(frozen=True, slots=True)
 class ForcedFluxes:
-    """What was measured at the forced positions; all arrays of shape (n_sources,), NaN where nothing can be.
+    """What was measured at given positions; all arrays of shape (n_sources,), NaN where nothing can be.
 
-    Fluxes, errors and backgrounds are electrons; `peak_adu` is the highest pixel of the aperture in counts.
+    Fluxes, errors and backgrounds are electrons; `peak_adu` is the highest pixel of the standard aperture in counts.
+
+    Attributes
+    ----------
+    fluxes : dict
+        `Flux` by the label of the photometer.
     """
 
     sky_e_per_px: FloatArray
     peak_adu: FloatArray
-    aperture_flux: FloatArray
-    aperture_flux_err: FloatArray
-    optimal_flux: FloatArray
-    optimal_flux_err: FloatArray
+    fluxes: dict[str, Flux]
     flags: NDArray[np.int64]
+
+    @property
+    def aperture_flux(self) -> FloatArray:
+        """Flux of the standard forced aperture."""
+        return self.fluxes[APERTURE_LABEL].flux
+
+    @property
+    def aperture_flux_err(self) -> FloatArray:
+        """Error of the standard forced aperture."""
+        return self.fluxes[APERTURE_LABEL].flux_err
+
+    @property
+    def optimal_flux(self) -> FloatArray:
+        """Flux of the standard forced optimal photometer."""
+        return self.fluxes[OPTIMAL_LABEL].flux
+
+    @property
+    def optimal_flux_err(self) -> FloatArray:
+        """Error of the standard forced optimal photometer."""
+        return self.fluxes[OPTIMAL_LABEL].flux_err
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +107,11 @@ def measure_forced_fluxes(
     *,
     geometry: StampGeometry,
     settings: PhotometrySettings,
+    photometers: Sequence[PhotometerSettings] = FORCED_PHOTOMETERS,
     bad_pixels: NDArray[np.bool_] | None = None,
+    mesh: LocalBackground | None = None,
 ) -> ForcedFluxes:
-    """Measure aperture and optimal fluxes at given positions.
+    """Measure fluxes at given positions with one or more photometers.
 
     Positions are not refined. A bad pixel does not count for background and optimal flux; in the aperture the
     optimal profile stands in for it.
@@ -90,28 +122,36 @@ def measure_forced_fluxes(
         x and y of the sources, pixels, 0-based.
     psf : Psf
         Point-spread function of this frame.
+    photometers : sequence of PhotometerSettings
+        `PhotometerSettings.forced` is for the caller, who gives the positions.
     bad_pixels : array of bool, shape of the frame, optional
+    mesh : LocalBackground, optional
+        Background of each source from a mesh over the frame, for the photometers that ask for it.
     """
     place = _Placement.of(positions, frame.shape, geometry.half_side_px)
     stamps = frame.stamps(place.corners, geometry.side_px)
     bad = _stamps_of(bad_pixels, place.corners, geometry.side_px)
     masked = stamps if bad is None else np.where(bad, np.nan, stamps)
-    background = clipped_background(
+    annulus = clipped_background(
         masked.reshape(len(stamps), geometry.side_px**2)[:, geometry.annulus], settings.annulus_clip_sigma
     )
-    core = _Core.cut(stamps, bad, positions - place.middles, psf, _aperture_sigmas(psf, settings, geometry))
-    fluxes = _fluxes(core, background)
+    apertures = [_aperture(photometer, psf, settings, geometry) for photometer in photometers]
+    standard = _aperture(PhotometerSettings(), psf, settings, geometry)
+    core = _Core.cut(stamps, bad, positions - place.middles, psf, standard, max([standard, *apertures]))
+    backgrounds = {"annulus": annulus, "mesh": mesh if mesh is not None else annulus}
+    fluxes = _fluxes(core, backgrounds, photometers, apertures)
     peak_adu = core.peak() / frame.facts.gain_e_per_adu
 
     flags = np.where(place.whole, 0, int(Flag.NEAR_EDGE)).astype(np.int64)
     enough = max(_MIN_BACKGROUND_PIXELS, _BACKGROUND_PIXELS_WANTED * len(geometry.annulus))
-    flags[background.n_pixels < enough] |= int(Flag.POOR_BACKGROUND)
+    flags[annulus.n_pixels < enough] |= int(Flag.POOR_BACKGROUND)
     flags[(core.bad & core.in_aperture).any(axis=(1, 2))] |= int(Flag.BAD_PIXEL)
     flags[peak_adu >= frame.facts.saturation_adu] |= int(Flag.SATURATED)
     flags |= _reasons_not_measured(core, place, frame.shape, fluxes=fluxes)
-    for values in fluxes:
-        values[(flags & int(NOT_MEASURED)) != 0] = np.nan
-    return ForcedFluxes(background.level, peak_adu, *fluxes, flags)
+    for measured in fluxes.values():
+        for values in measured:
+            values[(flags & int(NOT_MEASURED)) != 0] = np.nan
+    return ForcedFluxes(annulus.level, peak_adu, fluxes, flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,45 +176,71 @@ class _Placement:
         return cls(middles, middles - half_side_px, np.asarray(inside), np.asarray(whole))
 
 
-class _Fluxes(NamedTuple):
-    """Fluxes and errors of both photometers, electrons, shape (n_sources,)."""
+class _Aperture(NamedTuple):
+    """Semi-axes of an aperture, pixels; the major one lies along that of the profile."""
 
-    aperture: FloatArray
-    aperture_err: FloatArray
-    optimal: FloatArray
-    optimal_err: FloatArray
+    major_px: float
+    minor_px: float
 
 
-def _fluxes(core: _Core, background: LocalBackground) -> _Fluxes:
-    """Optimal flux first: its profile stands in for what is missing within the aperture."""
-    data = core.electrons - background.level[:, None, None]
-    sky_variance = background.sigma**2
-    level_variance = sky_variance / np.maximum(background.n_pixels, 1)
-    optimal, optimal_err = _optimal(data, core.usable, core.profile, sky_variance, level_variance)
-    aperture = core.sum_aperture(np.where(core.usable, data, optimal[:, None, None] * core.profile))
-    area = core.area_px
-    aperture_err = np.sqrt(np.maximum(aperture, 0.0) + area * sky_variance + area**2 * level_variance)
-    return _Fluxes(aperture, aperture_err, optimal, optimal_err)
+def _aperture(
+    photometer: PhotometerSettings, psf: Psf, settings: PhotometrySettings, geometry: StampGeometry
+) -> _Aperture:
+    """Aperture of a photometer on this frame, within its limits in pixels.
+
+    A long trail may reach over the stamp, and into the stamp of the next source: the aperture ends before.
+    """
+    if photometer.semi_axes_px is not None:
+        major, minor = photometer.semi_axes_px
+        return _Aperture(min(major, geometry.half_side_px), min(minor, geometry.half_side_px))
+    radius = (photometer.radius_fwhm or settings.aperture_radius_fwhm) * psf.fwhm_px
+    radius = min(max(radius, settings.aperture_min_px), settings.aperture_max_px, geometry.inner_px)
+    sigmas = min(radius / (psf.fwhm_px / FWHM_PER_SIGMA), geometry.half_side_px / psf.semi_major_sigma_px)
+    return _Aperture(sigmas * psf.semi_major_sigma_px, sigmas * psf.semi_minor_sigma_px)
+
+
+def _fluxes(
+    core: _Core,
+    backgrounds: dict[str, LocalBackground],
+    photometers: Sequence[PhotometerSettings],
+    apertures: Sequence[_Aperture],
+) -> dict[str, Flux]:
+    """Measure all photometers; the optimal profile stands in for what is missing within an aperture."""
+    fluxes = {}
+    filled: dict[str, tuple[FloatArray, Flux]] = {}
+    for photometer, aperture in zip(photometers, apertures, strict=True):
+        background = backgrounds[photometer.background]
+        sky_variance = background.sigma**2
+        level_variance = sky_variance / np.maximum(background.n_pixels, 1)
+        if photometer.background not in filled:
+            data = core.electrons - background.level[:, None, None]
+            optimal = Flux(*_optimal(data, core.usable, core.profile, sky_variance, level_variance))
+            filled[photometer.background] = (
+                np.where(core.usable, data, optimal.flux[:, None, None] * core.profile),
+                optimal,
+            )
+        data, optimal = filled[photometer.background]
+        if photometer.kind == "optimal":
+            fluxes[photometer.label] = Flux(optimal.flux.copy(), optimal.flux_err.copy())
+            continue
+        flux = core.sum_aperture(data, aperture)
+        area = math.pi * aperture.major_px * aperture.minor_px
+        variance = np.maximum(flux, 0.0) + area * sky_variance + area**2 * level_variance
+        fluxes[photometer.label] = Flux(flux, np.sqrt(variance))
+    return fluxes
 
 
 def _reasons_not_measured(
-    core: _Core, place: _Placement, shape: tuple[int, int], *, fluxes: _Fluxes
+    core: _Core, place: _Placement, shape: tuple[int, int], *, fluxes: dict[str, Flux]
 ) -> NDArray[np.int64]:
     """Flags of the sources that have no flux: off the frame, or numbers are missing where they are needed."""
     seen = (core.profile * core.usable).sum(axis=(1, 2)) / core.profile.sum(axis=(1, 2))
     lost = ~place.inside | (seen < _MIN_PROFILE_SEEN)
     off_frame = lost & ~place.whole
     missing = (core.non_finite(place.middles, shape) & core.in_aperture).any(axis=(1, 2)) | (lost & place.whole)
-    missing |= ~off_frame & ~np.isfinite(fluxes).all(axis=0)
+    for measured in fluxes.values():
+        missing |= ~off_frame & ~np.isfinite(measured).all(axis=0)
     return off_frame * np.int64(Flag.OFF_FRAME) | missing * np.int64(Flag.NON_FINITE)
-
-
-def _aperture_sigmas(psf: Psf, settings: PhotometrySettings, geometry: StampGeometry) -> float:
-    """Aperture radius in standard deviations of the profile, within its limits in pixels."""
-    radius = settings.aperture_radius_fwhm * psf.fwhm_px
-    radius = min(max(radius, settings.aperture_min_px), settings.aperture_max_px, geometry.inner_px)
-    # A long trail may reach over the stamp, and into the stamp of the next source.
-    return min(radius / (psf.fwhm_px / FWHM_PER_SIGMA), geometry.half_side_px / psf.semi_major_sigma_px)
 
 
 def _optimal(
@@ -223,17 +289,22 @@ class _Core:
     profile: FloatArray
     in_aperture: NDArray[np.bool_]
     offsets: FloatArray
-    axes_px: tuple[float, float]
     orientation_rad: float
 
     @classmethod
     def cut(
-        cls, stamps: FloatArray, bad: NDArray[np.bool_] | None, offsets: FloatArray, psf: Psf, aperture_sigmas: float
+        cls,
+        stamps: FloatArray,
+        bad: NDArray[np.bool_] | None,
+        offsets: FloatArray,
+        psf: Psf,
+        standard: _Aperture,
+        largest: _Aperture,
     ) -> _Core:
-        """Cut the part that profile and aperture reach; `offsets` are positions from the middle pixel."""
+        """Cut the part that profile and apertures reach; `offsets` are positions from the middle pixel."""
         middle = stamps.shape[1] // 2
-        reach_sigmas = max(aperture_sigmas, _PROFILE_RADIUS_SIGMA)
-        half = min(math.ceil(reach_sigmas * psf.semi_major_sigma_px) + 1, middle)
+        reach = max(largest.major_px, largest.minor_px, _PROFILE_RADIUS_SIGMA * psf.semi_major_sigma_px)
+        half = min(math.ceil(reach) + 1, middle)
         inner = slice(middle - half, middle + half + 1)
         electrons = stamps[:, inner, inner]
         pixels = np.arange(-half, half + 1, dtype=np.float64)
@@ -251,31 +322,28 @@ class _Core:
             bad=marked,
             usable=np.isfinite(electrons) & ~marked,
             profile=profile,
-            in_aperture=radius2 <= aperture_sigmas**2,
+            in_aperture=radius2 <= (standard.major_px / psf.semi_major_sigma_px) ** 2,
             offsets=offsets + half,
-            axes_px=(aperture_sigmas * psf.semi_major_sigma_px, aperture_sigmas * psf.semi_minor_sigma_px),
             orientation_rad=math.radians(psf.orientation_deg),
         )
-
-    @property
-    def area_px(self) -> float:
-        """Area of the aperture, pixels."""
-        return math.pi * self.axes_px[0] * self.axes_px[1]
 
     def peak(self) -> FloatArray:
         """Highest usable pixel of each aperture, electrons; NaN where there is none."""
         highest = np.where(self.in_aperture & self.usable, self.electrons, -np.inf).max(axis=(1, 2))
         return np.where(np.isfinite(highest), highest, np.nan)
 
-    def sum_aperture(self, data: FloatArray) -> FloatArray:
-        """Exact sums over the apertures: the stamps are laid one above the other, so that one call does all."""
+    def sum_aperture(self, data: FloatArray, aperture: _Aperture) -> FloatArray:
+        """Exact sums over an aperture around each source.
+
+        The stamps are laid one above the other, so that one call does all.
+        """
         n, side = len(data), data.shape[1]
         if not n:
             return np.empty(0)
         y = self.offsets[:, 1] + side * np.arange(n)
         tall = np.ascontiguousarray(data.reshape(n * side, side))
-        major, minor = self.axes_px
-        sums, _, _ = sep.sum_ellipse(tall, self.offsets[:, 0], y, major, minor, self.orientation_rad, 1.0, subpix=0)
+        x, angle = self.offsets[:, 0], self.orientation_rad
+        sums, _, _ = sep.sum_ellipse(tall, x, y, aperture.major_px, aperture.minor_px, angle, 1.0, subpix=0)
         return np.asarray(sums, dtype=np.float64)
 
     def non_finite(self, middles: NDArray[np.intp], shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -12,6 +12,8 @@ from stream.measure.centroids import StarCentres
 from stream.messages import FloatArray
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+SMALLEST_SIGMA_PX = 0.6
+"""No window is narrower than this, however sharp the stars."""
 _MOST_WEIGHT = 300.0
 _WIDEST_MOMENT = 0.97
 

@@ -18,10 +18,9 @@ from stream.measure.alignment import Alignment, AlignmentStars, match_and_refine
 from stream.measure.centroids import centre_stars
 from stream.measure.detection import DetectedSources, detect_sources, find_hot_pixels, mend_pixels
 from stream.measure.frames import Frame
-from stream.measure.psf import FWHM_PER_SIGMA, psf_from_stars
+from stream.measure.psf import FWHM_PER_SIGMA, SMALLEST_SIGMA_PX, psf_from_stars
 from stream.measure.transform import Transform
 
-SMALLEST_SIGMA_PX = 0.6
 _PSF_STARS = 30
 _PSF_ITERATIONS = 4
 _FAR_FEWER = 2

@@ -17,11 +17,10 @@ from pathlib import Path
 
 import msgspec
 
-from stream.config import PHOTOMETER_LABELS, Recipe, recipe_differences, recipe_from_toml
+from stream.config import Recipe, recipe_differences, recipe_from_toml
 from stream.errors import ConfigurationError, LedgerError, RecipeMismatchError
 from stream.messages import (
     ENCODER,
-    SOURCE_COLUMNS,
     Catalog,
     FrameArrived,
     FrameMeasured,
@@ -29,6 +28,7 @@ from stream.messages import (
     FrameToMeasure,
     NightStatus,
     SourceFluxes,
+    source_columns,
 )
 from stream.night import ledger_schema as schema
 from stream.night.ledger_schema import LEDGER_FILE, LedgerCounts, UnfinishedFrame
@@ -307,7 +307,8 @@ class LedgerReader:
                 schema.SELECT_OUTCOMES + " WHERE sequence > ? AND set_id = ? ORDER BY sequence LIMIT ?",
                 (sequence, schema.newest_set(connection), limit),
             ).fetchall()
-        return [schema.outcome_of_row(row) for row in rows]
+        labels = self.recipe().labels() if rows else ()
+        return [schema.outcome_of_row(row, labels) for row in rows]
 
     def rejected(self, limit: int = 1000) -> list[FrameRejected]:
         """Rejected frames, newest first, at most `limit`."""
@@ -316,7 +317,7 @@ class LedgerReader:
                 schema.SELECT_OUTCOMES + " WHERE set_id = ? AND state = 'rejected' ORDER BY sequence DESC LIMIT ?",
                 (schema.newest_set(connection), limit),
             ).fetchall()
-        outcomes = (schema.outcome_of_row(row) for row in rows)
+        outcomes = (schema.outcome_of_row(row, ()) for row in rows)
         return [outcome for outcome in outcomes if isinstance(outcome, FrameRejected)]
 
     def frame_path(self, frame_id: int) -> str:
@@ -337,8 +338,10 @@ class LedgerReader:
         LedgerError
             If `label` is not a photometer.
         """
-        if label not in PHOTOMETER_LABELS:
-            raise LedgerError(f"label {label!r} is no photometer of the ledger: {', '.join(PHOTOMETER_LABELS)}")
+        labels = self.recipe().labels()
+        if label not in labels:
+            raise LedgerError(f"label {label!r} is no photometer of the ledger: {', '.join(labels)}")
+        columns = source_columns(labels)
         with self._reading() as connection:
             set_id = schema.newest_set(connection)
             catalog = schema.read_catalogs(connection, set_id).get(key)
@@ -350,9 +353,9 @@ class LedgerReader:
                 " WHERE set_id = ? AND key = ? AND state = 'measured' AND catalog_version = ?"
                 " ORDER BY time_mjd_utc, frame_id",
                 (
-                    1 + row_bytes * SOURCE_COLUMNS.index(f"{label}_flux"),
+                    1 + row_bytes * columns.index(f"{label}_flux"),
                     2 * row_bytes,
-                    1 + row_bytes * SOURCE_COLUMNS.index("flags"),
+                    1 + row_bytes * columns.index("flags"),
                     row_bytes,
                     set_id,
                     key,

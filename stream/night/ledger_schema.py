@@ -24,7 +24,7 @@ SCHEMA_VERSION = 1
 SCALAR_FIELDS: tuple[str, ...] = tuple(
     field
     for field in FrameMeasured.__struct_fields__
-    if field not in ("frame_id", "path", "key", "recipe_hash", "sources", "sequence")
+    if field not in ("frame_id", "path", "key", "recipe_hash", "sources", "sequence", "labels")
 )
 """Fields of `FrameMeasured` that are columns of the table of outcomes under their own names."""
 
@@ -140,7 +140,7 @@ def outcome_row(
     return (*head, "measured", None, None, *scalars, outcome.sources, now_unix_s)
 
 
-def outcome_of_row(row: Sequence[object]) -> FrameMeasured | FrameRejected:
+def outcome_of_row(row: Sequence[object], labels: tuple[str, ...]) -> FrameMeasured | FrameRejected:
     """Rebuild the message that was committed from a row of `SELECT_OUTCOMES`."""
     sequence, frame_id, path, key, state, reason, sentence, recipe_hash, sources, *scalars = row
     fields: dict[str, object] = {"sequence": sequence, "frame_id": frame_id, "path": path, "key": key}
@@ -148,7 +148,8 @@ def outcome_of_row(row: Sequence[object]) -> FrameMeasured | FrameRejected:
         return msgspec.convert(fields | {"reason": reason, "sentence": sentence}, FrameRejected)
     for name, value in zip(SCALAR_FIELDS, scalars, strict=True):
         fields[name] = math.nan if value is None else value
-    return msgspec.convert(fields | {"recipe_hash": recipe_hash, "sources": sources}, FrameMeasured)
+    rest = {"recipe_hash": recipe_hash, "sources": sources, "labels": labels}
+    return msgspec.convert(fields | rest, FrameMeasured)
 
 
 def connect_to_read(path: str, *, immutable: bool) -> sqlite3.Connection:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.config import OPTIMAL_LABEL, Recipe
+from stream.config import FORCED_PHOTOMETERS, OPTIMAL_LABEL, Recipe
 from stream.instruments import OPTICAM_MX
 from stream.messages import SOURCE_COLUMNS, Catalog, FrameArrived, FrameMeasured, FrameToMeasure
 
-RECIPE = Recipe(instrument=OPTICAM_MX())
+RECIPE = Recipe(instrument=OPTICAM_MX(), photometers=FORCED_PHOTOMETERS)
 
 
 def make_catalog(key: str = "1:g", n_sources: int = 3, version: str = "abc") -> Catalog:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.config import PHOTOMETER_LABELS, Recipe
+from stream.config import FORCED_PHOTOMETERS, PHOTOMETER_LABELS, Recipe
 from stream.errors import Reason
 from stream.flags import Flag
 from stream.instruments import OPTICAM_MX
@@ -93,7 +93,7 @@ class FakeNight:
         self.n_measured = self.n_rejected = 0
         self._frames = frames
         self._random = np.random.default_rng(7)
-        self._recipe = Recipe(instrument=OPTICAM_MX())
+        self._recipe = Recipe(instrument=OPTICAM_MX(), photometers=FORCED_PHOTOMETERS)
         self._ledger = Ledger(out, self._recipe, folder=frames or out)
         for key in KEYS:
             self._ledger.save_catalog(catalog_of(key))

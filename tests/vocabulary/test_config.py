@@ -12,8 +12,12 @@ import pytest
 
 from stream import config, instruments
 from stream.config import (
+    APERTURE_LADDER,
+    DEFAULT_LABEL,
+    PHOTOMETER_LABELS,
     AlignmentSettings,
     DetectionSettings,
+    PhotometerSettings,
     PhotometrySettings,
     Recipe,
     load_recipe,
@@ -51,6 +55,8 @@ def changed(path: tuple[str, ...]) -> Recipe:
         new = TAKEN_FROM_A_LIST[path[-1]]
     elif path[-2:-1] == ("camera_of_filter",):
         new = "2" if old == "1" else "1"
+    elif path == ("photometers",):
+        new = [{"kind": "optimal", "background": "mesh"}]
     elif path == ("target_position",):
         new = {"ra_deg": 1.0, "dec_deg": 2.0}
     elif isinstance(old, str):
@@ -171,3 +177,24 @@ def test_every_field_of_an_instrument_is_explained() -> None:
         *(f"Instrument.{name}" for name in ("name", "site", "aperture_m", "keywords")),
     }
     assert set(undocumented(instruments.__file__)) <= speaks_for_itself
+
+
+def test_labels_say_what_a_photometer_does() -> None:
+    assert PhotometerSettings().label == "forced_aperture_annulus"
+    assert PhotometerSettings(kind="optimal", forced=False, background="mesh").label == "optimal"
+    assert PhotometerSettings(forced=False).label == "aperture_annulus"
+    assert PhotometerSettings(radius_fwhm=0.8, name="0.8fwhm").label == "forced_aperture_annulus_0.8fwhm"
+
+
+def test_a_recipe_measures_something_and_each_thing_once() -> None:
+    for photometers in ((), (PhotometerSettings(), PhotometerSettings(radius_fwhm=2.0))):
+        with pytest.raises(ConfigurationError, match=r"photometers \(.*\) must be at least one, each with a label"):
+            Recipe(OPTICAM_MX(), photometers=photometers)
+    with pytest.raises(ConfigurationError, match=r"photometers.name \('../x'\) must be letters"):
+        PhotometerSettings(name="../x")
+
+
+def test_the_first_photometers_are_shown_and_the_ladder_on_demand() -> None:
+    assert RECIPE.main_labels() == PHOTOMETER_LABELS
+    assert RECIPE.default_label() == DEFAULT_LABEL
+    assert Recipe(OPTICAM_MX(), photometers=APERTURE_LADDER).default_label() == APERTURE_LADDER[0].label
