@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ from stream.analysis.periodogram import PowerSpectrum
 from stream.analysis.relative import RelativeLightCurve
 from stream.atomic_files import write_atomically
 from stream.flags import DOUBTFUL
-from stream.messages import Catalog, FloatArray
+from stream.messages import Catalog, FloatArray, IntArray, SourceFluxes
 from stream.timestamps import SECONDS_PER_DAY, mjd_to_iso
 
 _COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44", "#7d5ba6", "#b8860b", "#4a4a4a")
@@ -46,31 +47,42 @@ def catalog_picture(catalog: Catalog, image: NDArray, path: Path) -> None:
     """
     rows, columns = image.shape
     figure = Figure(figsize=(7.5, 6.8 * min(max(rows / columns, 0.4), 1.8) + 0.8), layout="constrained")
-    axes = figure.add_subplot()
-    shown = _stretched(_shrunk(np.asarray(image)))
-    axes.imshow(
-        shown,
-        origin="lower",
-        cmap="gray",
-        vmin=0.0,
-        vmax=1.0,
-        extent=(-0.5, columns - 0.5, -0.5, rows - 0.5),
-        interpolation="nearest",
-    )
-    _draw_sources(axes, catalog, (rows, columns))
-    axes.set_xlim(-0.5, columns - 0.5)
-    axes.set_ylim(-0.5, rows - 0.5)
-    axes.set_xlabel("x (pixels)")
-    axes.set_ylabel("y (pixels)")
-    n_frames = len(catalog.frames)
-    stars = f"{catalog.n_sources} source{'s' if catalog.n_sources != 1 else ''}"
-    axes.set_title(
-        f"{catalog.key}    {stars} on the stack of {n_frames} frame{'s' if n_frames != 1 else ''}, "
-        f"FWHM {catalog.fwhm_px:.1f} px",
-        fontsize=10,
-        loc="left",
-    )
+    _draw_field(figure.add_subplot(), catalog, image)
     save_figure(figure, path)
+
+
+def catalogs_figure(fields: Sequence[tuple[Catalog, NDArray]]) -> Figure:
+    """Fields with their numbered sources side by side, each drawn as `catalog_picture` does."""
+    figure = Figure(figsize=(5.2 * max(1, len(fields)), 5.4), layout="constrained")
+    if not fields:
+        return _empty(figure, "there is no catalog")
+    panels = np.atleast_1d(figure.subplots(1, len(fields)))
+    for axes, (catalog, image) in zip(panels, fields, strict=True):
+        _draw_field(axes, catalog, image)
+    return figure
+
+
+def raw_light_curves_figure(fluxes: SourceFluxes, numbers: Sequence[int], title: str = "") -> Figure:
+    """Measured fluxes of some sources of one key over their medians, one panel each, on one axis of time."""
+    curves = []
+    for number in numbers:
+        flux, flux_err = fluxes.flux[:, number - 1], fluxes.flux_err[:, number - 1]
+        level = float(np.median(flux[np.isfinite(flux)])) if np.isfinite(flux).any() else 1.0
+        curves.append((f"{fluxes.key}    source {number}", flux / level, flux_err / level, fluxes.flags[:, number - 1]))
+    figure = Figure(figsize=(9.0, 1.0 + 2.1 * max(1, len(curves))), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    if not len(fluxes.frame_ids):
+        return _empty(figure, "no frame was measured")
+    panels = np.atleast_1d(figure.subplots(len(curves), 1, sharex=True))
+    days = fluxes.time()
+    span_s = float(days[-1] - days[0]) * SECONDS_PER_DAY
+    unit, unit_s = _time_unit(span_s)
+    for axes, (name, flux, flux_err, flags) in zip(panels, curves, strict=True):
+        _draw_points(axes, _Points((days - days[0]) * SECONDS_PER_DAY / unit_s, flux, flux_err, flags), _COLOURS[0])
+        axes.set_title(name, loc="left", fontsize=9)
+        axes.set_ylabel("flux over median")
+    panels[-1].set_xlabel(f"{unit} since {fluxes.time_scale()} {days[0]:.6f}")
+    return figure
 
 
 def light_curves_figure(curves: Sequence[RelativeLightCurve], title: str = "") -> Figure:
@@ -91,7 +103,7 @@ def light_curves_figure(curves: Sequence[RelativeLightCurve], title: str = "") -
     span_s = (
         max((float(day[-1]) - origin) * SECONDS_PER_DAY for day in days if len(day)) if any(map(len, days)) else 0.0
     )
-    unit, unit_s = ("hours", 3600.0) if span_s > 3600.0 else ("minutes", 60.0) if span_s > 120.0 else ("seconds", 1.0)
+    unit, unit_s = _time_unit(span_s)
     for index, (axes, curve, day) in enumerate(zip(panels, curves, days, strict=True)):
         _draw_light_curve(axes, curve, (day - origin) * SECONDS_PER_DAY / unit_s, _COLOURS[index % len(_COLOURS)])
     scale = f"BMJD(TDB) {origin:.6f}" if barycentric else f"{mjd_to_iso(origin)} UTC (MJD {origin:.6f})"
@@ -142,6 +154,45 @@ def _stretched(image: FloatArray) -> FloatArray:
     return stretched
 
 
+class _Points(NamedTuple):
+    """Points of one panel."""
+
+    time: FloatArray
+    flux: FloatArray
+    flux_err: FloatArray
+    flags: IntArray
+
+
+def _time_unit(span_s: float) -> tuple[str, float]:
+    return ("hours", 3600.0) if span_s > 3600.0 else ("minutes", 60.0) if span_s > 120.0 else ("seconds", 1.0)
+
+
+def _draw_field(axes: Axes, catalog: Catalog, image: NDArray) -> None:
+    rows, columns = image.shape
+    axes.imshow(
+        _stretched(_shrunk(np.asarray(image))),
+        origin="lower",
+        cmap="gray",
+        vmin=0.0,
+        vmax=1.0,
+        extent=(-0.5, columns - 0.5, -0.5, rows - 0.5),
+        interpolation="nearest",
+    )
+    _draw_sources(axes, catalog, (rows, columns))
+    axes.set_xlim(-0.5, columns - 0.5)
+    axes.set_ylim(-0.5, rows - 0.5)
+    axes.set_xlabel("x (pixels)")
+    axes.set_ylabel("y (pixels)")
+    n_frames = len(catalog.frames)
+    stars = f"{catalog.n_sources} source{'s' if catalog.n_sources != 1 else ''}"
+    axes.set_title(
+        f"{catalog.key}    {stars} on the stack of {n_frames} frame{'s' if n_frames != 1 else ''}, "
+        f"FWHM {catalog.fwhm_px:.1f} px",
+        fontsize=10,
+        loc="left",
+    )
+
+
 def _draw_sources(axes: Axes, catalog: Catalog, shape: tuple[int, int]) -> None:
     crowded = catalog.n_sources > 40
     for index in range(catalog.n_sources):
@@ -178,16 +229,24 @@ def _draw_sources(axes: Axes, catalog: Catalog, shape: tuple[int, int]) -> None:
 
 
 def _draw_light_curve(axes: Axes, curve: RelativeLightCurve, time: FloatArray, colour: str) -> None:
-    measured = np.isfinite(curve.flux)
-    doubtful = measured & ((curve.flags & int(DOUBTFUL)) != 0)
+    _draw_points(axes, _Points(time, curve.flux, curve.flux_err, curve.flags), colour)
+    compared = ", ".join(str(number) for number in curve.comparisons[:8])
+    compared += f" and {len(curve.comparisons) - 8} more" if len(curve.comparisons) > 8 else ""
+    axes.set_title(f"{curve.key}    source {curve.target} relative to {compared}", loc="left", fontsize=9)
+    axes.set_ylabel("relative flux")
+
+
+def _draw_points(axes: Axes, points: _Points, colour: str) -> None:
+    measured = np.isfinite(points.flux)
+    doubtful = measured & ((points.flags & int(DOUBTFUL)) != 0)
     good = measured & ~doubtful
     size = float(np.clip(60.0 / math.sqrt(max(1, int(measured.sum()))), 1.0, 4.0))
     dense = int(measured.sum()) > 3000
     for chosen, face in ((good, colour), (doubtful, "none")):
         axes.errorbar(
-            time[chosen],
-            curve.flux[chosen],
-            yerr=None if dense else curve.flux_err[chosen],
+            points.time[chosen],
+            points.flux[chosen],
+            yerr=None if dense else points.flux_err[chosen],
             fmt="o",
             markersize=size,
             color=colour,
@@ -198,14 +257,10 @@ def _draw_light_curve(axes: Axes, curve: RelativeLightCurve, time: FloatArray, c
             rasterized=int(measured.sum()) > _MOST_POINTS,
         )
     if good.any():
-        low, high = np.percentile(curve.flux[good], [0.5, 99.5])
-        margin = 0.25 * (high - low) + 2.0 * float(np.nanmedian(curve.flux_err[good]))
+        low, high = np.percentile(points.flux[good], [0.5, 99.5])
+        margin = 0.25 * (high - low) + 2.0 * float(np.nanmedian(points.flux_err[good]))
         if math.isfinite(margin) and margin > 0.0:
             axes.set_ylim(low - margin, high + margin)
-    compared = ", ".join(str(number) for number in curve.comparisons[:8])
-    compared += f" and {len(curve.comparisons) - 8} more" if len(curve.comparisons) > 8 else ""
-    axes.set_title(f"{curve.key}    source {curve.target} relative to {compared}", loc="left", fontsize=9)
-    axes.set_ylabel("relative flux")
     axes.grid(color=_GRID_COLOUR, linewidth=0.6)
     axes.set_axisbelow(True)
 

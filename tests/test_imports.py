@@ -29,6 +29,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "stream.night": VOCABULARY | {"stream.measure", "stream.pipeline", "stream.plots", "stream.night"},
     "stream.scan": VOCABULARY | {"stream.measure", "stream.night.folder_scan"},
     "stream.analysis": VOCABULARY | {"stream.analysis"},
+    "stream.analysis.analyzer": VOCABULARY | {"stream.analysis", "stream.plots", "stream.notebook"},
     "stream.plots": VOCABULARY | {"stream.analysis"},
     "stream.export": VOCABULARY | {"stream.analysis", "stream.plots", "stream.night.ledger"},
     "stream.batch": VOCABULARY
@@ -40,6 +41,8 @@ ALLOWED: dict[str, frozenset[str]] = {
         "stream.plots",
         "stream.export",
         "stream.scan",
+        "stream.notebook",
+        "stream.batch",
     },
     "stream.commands": frozenset({"stream"}),
     "server": VOCABULARY | {"stream.analysis", "stream.plots", "stream.export", "stream.night.ledger", "server"},

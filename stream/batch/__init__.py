@@ -1,0 +1,1 @@
+"""The notebook interface: a reduction in steps, on the same pipeline, workers and ledger as the live night."""
