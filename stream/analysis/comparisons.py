@@ -34,6 +34,8 @@ FEWEST_FRAMES_TO_JUDGE = 10
 """With fewer frames the scatter of a star says nothing."""
 _MOST_COMPARISONS = 30
 _COVERAGE = 0.75
+_FEWEST_COVERED = 3
+_LEAST_COVERAGE = 0.3
 _FAINTEST_RELATIVE_ERROR = 0.2
 _FLOOR_MAX = 0.01
 _LEAST_EXCESS = 1.3
@@ -181,6 +183,10 @@ def _covered(fluxes: SourceFluxes, use: BoolArray, excluded: dict[int, str]) -> 
     coverage = _coverage(fluxes, use)
     candidates = [number for number in range(1, fluxes.n_sources + 1) if number not in excluded]
     covered = [number for number in candidates if coverage[number - 1] >= _COVERAGE]
+    if len(covered) < _FEWEST_COVERED:
+        # Better a comparison on half of the frames than a night without a light curve.
+        by_coverage = sorted(candidates, key=lambda number: -coverage[number - 1])[:_FEWEST_COVERED]
+        covered = sorted(number for number in by_coverage if coverage[number - 1] >= _LEAST_COVERAGE)
     for number in candidates:
         if number not in covered:
             excluded[number] = _why_not_covered(fluxes, number, 1.0 - coverage[number - 1])
@@ -192,7 +198,6 @@ def _why_not_covered(fluxes: SourceFluxes, number: int, missing: float) -> str:
         Flag.SATURATED: "is saturated",
         Flag.OFF_FRAME: "leaves the field",
         Flag.NEAR_EDGE: "is near the edge of the field",
-        Flag.BAD_PIXEL: "lies on bad pixels",
         Flag.COSMIC_RAY: "was cleaned of cosmic rays",
         Flag.POOR_BACKGROUND: "has a poor background",
         Flag.NON_FINITE: "has non-finite pixels",

@@ -18,8 +18,12 @@ from stream.messages import FloatArray, SourceFluxes
 
 BoolArray = NDArray[np.bool_]
 
-UNFIT = int(NOT_MEASURED | Flag.SATURATED | Flag.NEAR_EDGE | Flag.BAD_PIXEL | Flag.COSMIC_RAY | Flag.POOR_BACKGROUND)
-"""With any of these flags a star is no comparison on that frame."""
+UNFIT = int(NOT_MEASURED | Flag.SATURATED | Flag.NEAR_EDGE | Flag.COSMIC_RAY | Flag.POOR_BACKGROUND)
+"""With any of these flags a star is no comparison on that frame.
+
+Bad pixels are not among them: the photometers do without such a pixel, and where a camera has a thousand of them hardly
+a star is ever free of one.
+"""
 
 _MAX_ITERATIONS = 100
 _TOLERANCE = 1e-8

@@ -157,3 +157,17 @@ def test_choice_depends_neither_on_the_numbering_nor_on_the_gain(order: list[int
     plain, other = choose_comparisons(fluxes), choose_comparisons(shuffled)
     assert [order[number - 1] + 1 for number in other.comparisons] == list(plain.comparisons)
     np.testing.assert_allclose(other.weights, plain.weights, rtol=1e-5)
+
+
+def test_stars_on_bad_pixels_are_compared_with() -> None:
+    fluxes = Field(n_frames=60, seed=4).make()
+    fluxes.flags[:] |= int(Flag.BAD_PIXEL)
+    assert len(choose_comparisons(fluxes).comparisons) >= 3
+
+
+def test_stars_that_are_seldom_fit_are_better_than_none() -> None:
+    fluxes = Field(n_frames=60, seed=4).make()
+    fluxes.flags[: 60 // 2] |= int(Flag.NEAR_EDGE)
+    assert len(choose_comparisons(fluxes).comparisons) >= 2
+    fluxes.flags[: 60 - 10] |= int(Flag.NEAR_EDGE)
+    assert choose_comparisons(fluxes).comparisons == ()
