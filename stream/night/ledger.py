@@ -236,16 +236,19 @@ class Ledger:
 class LedgerReader:
     """The reading side, for any process and any of its threads.
 
-    Every answer is of the newest set of measurements, at the moment of the question.
+    Every answer is of the newest set of measurements, at the moment of the question; or, where a label is given, of
+    the newest set that this photometer measured, as it was when the reader was made.
 
     Raises
     ------
     LedgerError
-        If there is no ledger in `out`, or it cannot be read; later also by every method.
+        If there is no ledger in `out`, or it cannot be read; later also by every method. If no set of measurements
+        has a photometer `label`.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, label: str | None = None) -> None:
         self._path = out / LEDGER_FILE
+        self._set_id: int | None = None
         if not self._path.is_file():
             raise LedgerError(f"{out} holds no night: there is no {LEDGER_FILE} in it")
         try:
@@ -256,17 +259,18 @@ class LedgerReader:
         if version != schema.SCHEMA_VERSION:
             self._connection.close()
             raise LedgerError(f"ledger {self._path} has version {version}: version {schema.SCHEMA_VERSION} is required")
+        if label is not None:
+            self._set_id = self._set_with(label)
 
     def recipe(self) -> Recipe:
         """Recipe that the measurements were made with."""
         with self._reading() as connection:
-            rows = connection.execute("SELECT recipe FROM measurement_set ORDER BY set_id DESC LIMIT 1").fetchall()
+            rows = connection.execute(
+                "SELECT recipe FROM measurement_set WHERE set_id = ?", (self._set(connection),)
+            ).fetchall()
         if not rows:
             raise LedgerError(f"ledger {self._path} holds no recipe yet")
-        try:
-            return recipe_from_toml(rows[0][0], str(self._path))
-        except ConfigurationError as error:
-            raise LedgerError(f"ledger {self._path} was written by another version: {error}") from error
+        return self._recipe_of(rows[0][0])
 
     def folder(self) -> Path:
         """Folder that the frames are in."""
@@ -279,7 +283,7 @@ class LedgerReader:
     def catalogs(self) -> dict[str, Catalog]:
         """Catalogs that were built so far, by key."""
         with self._reading() as connection:
-            return schema.read_catalogs(connection, schema.newest_set(connection))
+            return schema.read_catalogs(connection, self._set(connection))
 
     def status(self) -> NightStatus | None:
         """Health of the night as it was last stored; None before the first second of the night."""
@@ -290,13 +294,13 @@ class LedgerReader:
     def counts(self) -> LedgerCounts:
         """Frames by state."""
         with self._reading() as connection:
-            return schema.count_outcomes(connection, schema.newest_set(connection))
+            return schema.count_outcomes(connection, self._set(connection))
 
     def last_sequence(self) -> int:
         """Sequence of the newest outcome; 0 before the first."""
         with self._reading() as connection:
             row = connection.execute(
-                "SELECT COALESCE(MAX(sequence), 0) FROM outcome WHERE set_id = ?", (schema.newest_set(connection),)
+                "SELECT COALESCE(MAX(sequence), 0) FROM outcome WHERE set_id = ?", (self._set(connection),)
             ).fetchone()
         return int(row[0])
 
@@ -305,7 +309,7 @@ class LedgerReader:
         with self._reading() as connection:
             rows = connection.execute(
                 schema.SELECT_OUTCOMES + " WHERE sequence > ? AND set_id = ? ORDER BY sequence LIMIT ?",
-                (sequence, schema.newest_set(connection), limit),
+                (sequence, self._set(connection), limit),
             ).fetchall()
         labels = self.recipe().labels() if rows else ()
         return [schema.outcome_of_row(row, labels) for row in rows]
@@ -315,7 +319,7 @@ class LedgerReader:
         with self._reading() as connection:
             rows = connection.execute(
                 schema.SELECT_OUTCOMES + " WHERE set_id = ? AND state = 'rejected' ORDER BY sequence DESC LIMIT ?",
-                (schema.newest_set(connection), limit),
+                (self._set(connection), limit),
             ).fetchall()
         outcomes = (schema.outcome_of_row(row, ()) for row in rows)
         return [outcome for outcome in outcomes if isinstance(outcome, FrameRejected)]
@@ -343,7 +347,7 @@ class LedgerReader:
             raise LedgerError(f"label {label!r} is no photometer of the ledger: {', '.join(labels)}")
         columns = source_columns(labels)
         with self._reading() as connection:
-            set_id = schema.newest_set(connection)
+            set_id = self._set(connection)
             catalog = schema.read_catalogs(connection, set_id).get(key)
             n_sources = catalog.n_sources if catalog else 0
             row_bytes = 8 * n_sources
@@ -367,6 +371,28 @@ class LedgerReader:
     def close(self) -> None:
         """Close the file; safe to call twice."""
         self._connection.close()
+
+    def _set(self, connection: sqlite3.Connection) -> int:
+        return self._set_id if self._set_id is not None else schema.newest_set(connection)
+
+    def _set_with(self, label: str) -> int:
+        """The newest set of measurements with this photometer."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT set_id, recipe FROM measurement_set ORDER BY set_id DESC").fetchall()
+        known: list[str] = []
+        for set_id, text in rows:
+            labels = self._recipe_of(text).labels()
+            if label in labels:
+                return int(set_id)
+            known += [other for other in labels if other not in known]
+        self._connection.close()
+        raise LedgerError(f"label {label!r} is no photometer of the ledger: {', '.join(known)}")
+
+    def _recipe_of(self, text: str) -> Recipe:
+        try:
+            return recipe_from_toml(text, str(self._path))
+        except ConfigurationError as error:
+            raise LedgerError(f"ledger {self._path} was written by another version: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
         address = urllib.parse.quote(str(self._path.resolve()))

@@ -53,7 +53,7 @@ class NightReader(LedgerReader):
                 " FROM frame LEFT JOIN outcome ON outcome.frame_id = frame.frame_id AND outcome.set_id = ?"
                 " WHERE COALESCE(outcome.key, frame.key) IS NOT NULL"
                 " AND COALESCE(outcome.time_mjd_utc, frame.time_mjd_utc) IS NOT NULL",
-                (schema.newest_set(connection),),
+                (self._set(connection),),
             )
             for key, time in rows:
                 times.setdefault(key, []).append(time)
@@ -65,7 +65,7 @@ class NightReader(LedgerReader):
             rows = connection.execute(
                 f"SELECT frame_id, {', '.join(_NUMBERS)} FROM outcome INDEXED BY outcome_by_time"
                 " WHERE set_id = ? AND key = ? AND state = 'measured' ORDER BY time_mjd_utc, frame_id",
-                (schema.newest_set(connection), key),
+                (self._set(connection), key),
             ).fetchall()
         table = np.array(rows, dtype=np.float64).reshape(-1, 1 + len(_NUMBERS)).T
         columns = {name: np.ascontiguousarray(values) for name, values in zip(_NUMBERS, table[1:], strict=True)}
