@@ -18,7 +18,6 @@ from server.night_model import NightModel
 from server.night_view import CurveView, NightView
 from server.pictures import Picture, read_picture
 from server.subscription import Heard, Subscription
-from stream.config import DEFAULT_LABEL
 from stream.errors import ConfigurationError, OpticamLiveError
 from stream.messages import Catalog, CatalogBuilt, FrameMeasured, FrameRejected, NightStatus, Selection
 from stream.night.ledger import LedgerReader
@@ -52,14 +51,14 @@ class Feed:
         If there is no ledger in `out` that can be read.
     """
 
-    def __init__(self, out: Path, label: str = DEFAULT_LABEL) -> None:
+    def __init__(self, out: Path, label: str | None = None) -> None:
         self._out = out
-        self._label = label
         self._reader = LedgerReader(out)
+        self._label = label or self._reader.recipe().default_label()
         self._subscription = Subscription(out)
         self._folder = out
         self._model = NightModel()
-        self._view = NightView(out.resolve().name)
+        self._view = NightView(out.resolve().name, label=self._label)
         self._pictures: dict[str, Picture] = {}
         self._latest: dict[str, FrameMeasured] = {}
         self._attended: dict[float, float] = {}
@@ -311,6 +310,7 @@ class Feed:
             status=self._status,
             rejected=self._rejected,
             n_rejected=self._n_rejected,
+            label=self._label,
             notices=tuple(filter(None, (*self._notices, self._selection_problem))),
         )
 

@@ -173,7 +173,7 @@ class LightCurvePanel:
                 strip.update(view.keys[key], curve)
         if self._strips:
             *_, last = self._strips.values()
-            last.show_axis(_axis_label(curves))
+            last.show_axis(_axis_label(view.label, curves))
 
     def _lay_out(self, view: NightView) -> None:
         for key in view.keys:
@@ -193,10 +193,11 @@ class LightCurvePanel:
             self._waiting.text = text
 
 
-def _axis_label(curves: Mapping[str, CurveView] | None) -> str:
+def _axis_label(label: str, curves: Mapping[str, CurveView] | None) -> str:
     days = [curve.columns["utc_ms"][0] for curve in (curves or {}).values() if len(curve.columns["utc_ms"])]
     date = "" if not days else f" · night of {np.datetime64(int(min(days)), 'ms').astype('datetime64[D]')}"
-    return f"UTC, middle of the exposure{date}"
+    photometer = f" · {label.replace('_', ' ')}" if label else ""
+    return f"UTC, middle of the exposure{date}{photometer}"
 
 
 def whole_number_formatter() -> CustomJSTickFormatter:

@@ -86,6 +86,8 @@ class NightView:
     """File and sentence of the newest rejected frames, newest first."""
     n_rejected: int = 0
     notices: tuple[str, ...] = ()
+    label: str = ""
+    """The photometer that is shown."""
 
 
 def empty_columns() -> dict[str, FloatArray]:
