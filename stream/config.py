@@ -138,6 +138,19 @@ class PhotometrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
                 raise ConfigurationError(f"photometry.{inner} ({low}) must be below photometry.{outer} ({high})")
 
 
+class CalibrationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is done to a frame before it is measured, apart from its masters, which have a version of their own."""
+
+    zero_level_adu: NotNegative = 0.0
+    """Counts of a pixel without light, where there are no bias frames; matters for a flat field alone."""
+    rebin: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    """Squares of so many pixels on a side are summed."""
+    median_filter: bool = False
+    """Replace warm pixels by the median of 3 x 3."""
+    remove_cosmic_rays: bool = False
+    """Look for cosmic rays with L.A.Cosmic, and measure without the pixels that they hit."""
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every setting that decides a measurement.
 
@@ -154,6 +167,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bootstrap: BootstrapSettings = BootstrapSettings()
     alignment: AlignmentSettings = AlignmentSettings()
     photometry: PhotometrySettings = PhotometrySettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     photometers: tuple[PhotometerSettings, ...] = (*FORCED_PHOTOMETERS, *APERTURE_LADDER)
     """All that is measured of a source; the first ones are shown and exported, those with a name on demand."""
 

@@ -22,7 +22,7 @@ from stream.config import AlignmentSettings, DetectionSettings
 from stream.errors import FrameRejectedError, Reason
 from stream.measure.centroids import StarCentres, centre_stars, sky_subtracted_stamps
 from stream.measure.detection import detect_sources
-from stream.measure.frames import Frame
+from stream.measure.exposure import Exposure
 from stream.measure.patterns import match_patterns
 from stream.measure.psf import Psf, psf_from_stars
 from stream.measure.transform import Transform, fit_similarity
@@ -81,7 +81,7 @@ class Alignment:
 
 
 def align(
-    frame: Frame,
+    frame: Exposure,
     stars: AlignmentStars,
     *,
     hint: Transform | None,
@@ -116,7 +116,7 @@ def align(
 
 
 def match_and_refine(
-    frame: Frame,
+    frame: Exposure,
     windows: Sequence[AlignmentStars],
     found_xy: FloatArray,
     *,
@@ -141,7 +141,7 @@ def match_and_refine(
 
 
 def refine(
-    frame: Frame,
+    frame: Exposure,
     stars: AlignmentStars,
     predicted: Transform,
     *,
@@ -166,7 +166,7 @@ def refine(
 
 
 def _refine_once(
-    frame: Frame,
+    frame: Exposure,
     stars: AlignmentStars,
     predicted: Transform,
     *,
@@ -192,7 +192,7 @@ def _refine_once(
 
 
 def vote_for_shift(
-    frame: Frame, stars: AlignmentStars, predicted: Transform, bad_pixels: NDArray[np.bool_] | None = None
+    frame: Exposure, stars: AlignmentStars, predicted: Transform, bad_pixels: NDArray[np.bool_] | None = None
 ) -> Transform | None:
     """Shift `predicted` by what most of the brightest stars agree on; None if they do not agree.
 

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.measure.frames import Frame
+from stream.measure.exposure import Exposure
 from stream.messages import FloatArray
 
 _WINDOW_HALF_SIGMA = 4.0
@@ -63,7 +63,7 @@ def window_half_side(window_sigma_px: float) -> int:
 
 
 def centre_stars(
-    frame: Frame,
+    frame: Exposure,
     guesses: FloatArray,
     window_sigma_px: float,
     bad_pixels: NDArray[np.bool_] | None = None,
@@ -117,20 +117,26 @@ class SkyStamps:
 
 
 def sky_subtracted_stamps(
-    frame: Frame, middles: NDArray[np.intp], half: int, bad_pixels: NDArray[np.bool_] | None
+    frame: Exposure, middles: NDArray[np.intp], half: int, bad_pixels: NDArray[np.bool_] | None
 ) -> SkyStamps:
     """Cut stamps around `middles`, subtract the median of their outermost two pixels, mend what is missing."""
     corners = middles - half
     stamps = frame.stamps(corners, 2 * half + 1)
+    stored = frame.stored_stamps(corners, 2 * half + 1)
+    rays = frame.cosmic_rays(corners, 2 * half + 1)
+    if rays is not None:
+        stamps[rays] = np.nan
     if bad_pixels is not None:
         rows = np.clip(corners[:, 1:] + np.arange(2 * half + 1), 0, frame.shape[0] - 1)
         columns = np.clip(corners[:, :1] + np.arange(2 * half + 1), 0, frame.shape[1] - 1)
         stamps[bad_pixels[rows[:, :, None], columns[:, None, :]]] = np.nan
+    if stored is not None:
+        stored[np.isnan(stamps)] = -np.inf
     holed = np.flatnonzero(np.isnan(stamps).any(axis=(1, 2)))
     if holed.size:
         stamps[holed] = _mended(stamps[holed])
     inner = slice(half // 2, 2 * half + 1 - half // 2)
-    peak = stamps[:, inner, inner].max(axis=(1, 2))
+    peak = (stamps if stored is None else stored)[:, inner, inner].max(axis=(1, 2))
     border = stamps.reshape(len(stamps), -1)[:, _border_pixels(2 * half + 1)]
     sky = np.median(border, axis=1, keepdims=True)
     sigma = 1.4826 * np.median(np.abs(border - sky), axis=1)

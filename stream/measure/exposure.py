@@ -21,7 +21,7 @@ class CalibrationNoise:
     response : array
         What the values were divided by: a source of S calibrated electrons has a Poisson variance of S / response.
     additive : array
-        Variance that bias and dark frames bring in, e-^2.
+        Variance that bias and dark frames bring in, with the shot noise of the dark current itself, e-^2.
     relative : array
         Variance that the flat field brings in, per squared electron of sky and source.
     """

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 from stream.config import APERTURE_LABEL, FORCED_PHOTOMETERS, OPTIMAL_LABEL, PhotometerSettings, PhotometrySettings
 from stream.flags import NOT_MEASURED, Flag
 from stream.measure.background import LocalBackground, annulus_pixels, clipped_background
-from stream.measure.frames import Frame
+from stream.measure.exposure import Exposure
+from stream.measure.pixel_variance import PixelVariance
 from stream.measure.psf import FWHM_PER_SIGMA, Psf
+from stream.measure.stamps import cut_stamps
 from stream.messages import FloatArray
 
 _PROFILE_RADIUS_SIGMA = 4.0
@@ -101,7 +103,7 @@ class StampGeometry:
 
 
 def measure_forced_fluxes(
-    frame: Frame,
+    frame: Exposure,
     positions: FloatArray,
     psf: Psf,
     *,
@@ -114,7 +116,7 @@ def measure_forced_fluxes(
     """Measure fluxes at given positions with one or more photometers.
 
     Positions are not refined. A bad pixel does not count for background and optimal flux; in the aperture the
-    optimal profile stands in for it.
+    optimal profile stands in for it. The same holds for pixels that a cosmic ray hit.
 
     Parameters
     ----------
@@ -130,7 +132,7 @@ def measure_forced_fluxes(
     """
     place = _Placement.of(positions, frame.shape, geometry.half_side_px)
     stamps = frame.stamps(place.corners, geometry.side_px)
-    bad = _stamps_of(bad_pixels, place.corners, geometry.side_px)
+    bad = None if bad_pixels is None else cut_stamps(bad_pixels, place.corners, geometry.side_px, False)
     masked = stamps if bad is None else np.where(bad, np.nan, stamps)
     annulus = clipped_background(
         masked.reshape(len(stamps), geometry.side_px**2)[:, geometry.annulus], settings.annulus_clip_sigma
@@ -139,13 +141,17 @@ def measure_forced_fluxes(
     standard = _aperture(PhotometerSettings(), psf, settings, geometry)
     core = _Core.cut(stamps, bad, positions - place.middles, psf, standard, max([standard, *apertures]))
     backgrounds = {"annulus": annulus, "mesh": mesh if mesh is not None else annulus}
-    fluxes = _fluxes(core, backgrounds, photometers, apertures)
-    peak_adu = core.peak() / frame.facts.gain_e_per_adu
+    core, hit = _without_cosmic_rays(core, frame, place)
+    variances = _variances(core, frame, place, backgrounds)
+    fluxes = _fluxes(core, variances, backgrounds, list(zip(photometers, apertures, strict=True)))
+    stored = frame.stored_stamps(core.corners(place), core.side_px)
+    peak_adu = core.peak(stored) / frame.facts.gain_e_per_adu
 
     flags = np.where(place.whole, 0, int(Flag.NEAR_EDGE)).astype(np.int64)
     enough = max(_MIN_BACKGROUND_PIXELS, _BACKGROUND_PIXELS_WANTED * len(geometry.annulus))
     flags[annulus.n_pixels < enough] |= int(Flag.POOR_BACKGROUND)
     flags[(core.bad & core.in_aperture).any(axis=(1, 2))] |= int(Flag.BAD_PIXEL)
+    flags[hit] |= int(Flag.COSMIC_RAY)
     flags[peak_adu >= frame.facts.saturation_adu] |= int(Flag.SATURATED)
     flags |= _reasons_not_measured(core, place, frame.shape, fluxes=fluxes)
     for measured in fluxes.values():
@@ -199,33 +205,50 @@ def _aperture(
     return _Aperture(sigmas * psf.semi_major_sigma_px, sigmas * psf.semi_minor_sigma_px)
 
 
+def _without_cosmic_rays(core: _Core, frame: Exposure, place: _Placement) -> tuple[_Core, NDArray[np.bool_]]:
+    """Leave out the pixels that cosmic rays hit; also which sources have one within their standard aperture."""
+    rays = frame.cosmic_rays(core.corners(place), core.side_px)
+    if rays is None:
+        return core, np.zeros(len(core.electrons), dtype=bool)
+    hit = np.asarray((rays & core.in_aperture).any(axis=(1, 2)))
+    return replace(core, usable=core.usable & ~rays), hit
+
+
+def _variances(
+    core: _Core, frame: Exposure, place: _Placement, backgrounds: dict[str, LocalBackground]
+) -> dict[str, PixelVariance]:
+    calibration = frame.noise_stamps(core.corners(place), core.side_px)
+    return {name: PixelVariance.of(background, calibration) for name, background in backgrounds.items()}
+
+
 def _fluxes(
     core: _Core,
+    variances: dict[str, PixelVariance],
     backgrounds: dict[str, LocalBackground],
-    photometers: Sequence[PhotometerSettings],
-    apertures: Sequence[_Aperture],
+    photometers: Sequence[tuple[PhotometerSettings, _Aperture]],
 ) -> dict[str, Flux]:
     """Measure all photometers; the optimal profile stands in for what is missing within an aperture."""
     fluxes = {}
-    filled: dict[str, tuple[FloatArray, Flux]] = {}
-    for photometer, aperture in zip(photometers, apertures, strict=True):
-        background = backgrounds[photometer.background]
+    filled: dict[str, tuple[FloatArray, Flux, FloatArray | None]] = {}
+    for photometer, aperture in photometers:
+        background, variance_of = backgrounds[photometer.background], variances[photometer.background]
         sky_variance = background.sigma**2
         level_variance = sky_variance / np.maximum(background.n_pixels, 1)
         if photometer.background not in filled:
             data = core.electrons - background.level[:, None, None]
-            optimal = Flux(*_optimal(data, core.usable, core.profile, sky_variance, level_variance))
-            filled[photometer.background] = (
-                np.where(core.usable, data, optimal.flux[:, None, None] * core.profile),
-                optimal,
-            )
-        data, optimal = filled[photometer.background]
+            optimal = Flux(*_optimal(data, core.usable, core.profile, variance_of, level_variance))
+            model = optimal.flux[:, None, None] * core.profile
+            beyond = variance_of.beyond_photons(np.maximum(model, 0.0), sky_variance)
+            filled[photometer.background] = (np.where(core.usable, data, model), optimal, beyond)
+        data, optimal, beyond = filled[photometer.background]
         if photometer.kind == "optimal":
             fluxes[photometer.label] = Flux(optimal.flux.copy(), optimal.flux_err.copy())
             continue
         flux = core.sum_aperture(data, aperture)
         area = math.pi * aperture.major_px * aperture.minor_px
         variance = np.maximum(flux, 0.0) + area * sky_variance + area**2 * level_variance
+        if beyond is not None:
+            variance = np.maximum(variance + core.sum_aperture(beyond, aperture), 0.0)
         fluxes[photometer.label] = Flux(flux, np.sqrt(variance))
     return fluxes
 
@@ -247,7 +270,7 @@ def _optimal(
     data: FloatArray,
     good: NDArray[np.bool_],
     profile: FloatArray,
-    sky_variance: FloatArray,
+    variance_of: PixelVariance,
     level_variance: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
     """Flux and error of the optimally weighted sum.
@@ -258,25 +281,12 @@ def _optimal(
     data = np.where(good, data, 0.0)
     flux = np.zeros(len(data))
     for _ in range(2):
-        variance = sky_variance[:, None, None] + np.maximum(flux, 0.0)[:, None, None] * profile
+        variance = variance_of.with_source(np.maximum(flux, 0.0)[:, None, None] * profile)
         weights = np.where(good, profile / np.maximum(variance, 1e-12), 0.0)
         norm = np.maximum((weights * profile).sum(axis=(1, 2)), 1e-300)
         flux = (weights * data).sum(axis=(1, 2)) / norm
     level_part = (weights.sum(axis=(1, 2)) / norm) ** 2 * level_variance
     return flux, np.sqrt(1.0 / norm + level_part)
-
-
-def _stamps_of(mask: NDArray[np.bool_] | None, corners: NDArray[np.intp], side_px: int) -> NDArray[np.bool_] | None:
-    if mask is None:
-        return None
-    rows, columns = mask.shape
-    stamps = np.zeros((len(corners), side_px, side_px), dtype=bool)
-    for stamp, (x, y) in zip(stamps, corners.tolist(), strict=True):
-        left, right = max(x, 0), min(x + side_px, columns)
-        low, high = max(y, 0), min(y + side_px, rows)
-        if left < right and low < high:
-            stamp[low - y : high - y, left - x : right - x] = mask[low:high, left:right]
-    return stamps
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,9 +337,22 @@ class _Core:
             orientation_rad=math.radians(psf.orientation_deg),
         )
 
-    def peak(self) -> FloatArray:
-        """Highest usable pixel of each aperture, electrons; NaN where there is none."""
-        highest = np.where(self.in_aperture & self.usable, self.electrons, -np.inf).max(axis=(1, 2))
+    @property
+    def side_px(self) -> int:
+        """Pixels along one side."""
+        return int(self.electrons.shape[1])
+
+    def corners(self, place: _Placement) -> NDArray[np.intp]:
+        """Column and row of the first pixel of each of these stamps."""
+        return place.middles - self.side_px // 2
+
+    def peak(self, stored: FloatArray | None) -> FloatArray:
+        """Highest usable pixel of each aperture, electrons; NaN where there is none.
+
+        Of the pixels before calibration, `stored`, where there are such.
+        """
+        electrons = self.electrons if stored is None else stored
+        highest = np.where(self.in_aperture & self.usable, electrons, -np.inf).max(axis=(1, 2))
         return np.where(np.isfinite(highest), highest, np.nan)
 
     def sum_aperture(self, data: FloatArray, aperture: _Aperture) -> FloatArray:

@@ -17,7 +17,7 @@ from stream.config import Recipe
 from stream.measure.alignment import Alignment, AlignmentStars, match_and_refine, refine
 from stream.measure.centroids import centre_stars
 from stream.measure.detection import DetectedSources, detect_sources, find_hot_pixels, mend_pixels
-from stream.measure.frames import Frame
+from stream.measure.exposure import Exposure
 from stream.measure.psf import FWHM_PER_SIGMA, SMALLEST_SIGMA_PX, psf_from_stars
 from stream.measure.transform import Transform
 
@@ -32,7 +32,7 @@ class StackedField:
 
     Attributes
     ----------
-    frames : tuple of Frame
+    frames : tuple of Exposure
         Those that match the reference frame, which is the first.
     alignments : tuple of Alignment
         From the reference frame to each of them.
@@ -43,7 +43,7 @@ class StackedField:
         The stars of the reference frame that the others were aligned on.
     """
 
-    frames: tuple[Frame, ...]
+    frames: tuple[Exposure, ...]
     alignments: tuple[Alignment, ...]
     hot_pixels: NDArray[np.bool_]
     picture: NDArray[np.float32]
@@ -55,7 +55,7 @@ class StackedField:
         return self.stars.window_sigma_px
 
 
-def stack_frames(frames: Sequence[Frame], recipe: Recipe) -> StackedField | None:
+def stack_frames(frames: Sequence[Exposure], recipe: Recipe) -> StackedField | None:
     """Align and stack frames of one key and shape; None if none of them shows a star.
 
     The first frame in time is the reference, unless another one shows more than twice as many sources. Frames that
@@ -95,7 +95,7 @@ def _choose_reference(found: Sequence[DetectedSources]) -> int | None:
 
 
 def _stars_of_reference(
-    reference: Frame, sources: DetectedSources, hot: NDArray[np.bool_], n_stars: int
+    reference: Exposure, sources: DetectedSources, hot: NDArray[np.bool_], n_stars: int
 ) -> AlignmentStars | None:
     """Centre the detected stars; the window is widened or narrowed until it has the width of the stars."""
     bright = slice(0, _PSF_STARS)
@@ -116,7 +116,7 @@ def _stars_of_reference(
 
 
 def _align_to(
-    stars: AlignmentStars, frame: Frame, found: DetectedSources, hot: NDArray[np.bool_], recipe: Recipe
+    stars: AlignmentStars, frame: Exposure, found: DetectedSources, hot: NDArray[np.bool_], recipe: Recipe
 ) -> Alignment | None:
     identity = Transform.identity(frame.shape)
     alignment = refine(frame, stars, identity, settings=recipe.alignment, bad_pixels=hot)
@@ -125,14 +125,14 @@ def _align_to(
     return match_and_refine(frame, (stars,), found.xy, settings=recipe.alignment, bad_pixels=hot)
 
 
-def _without_sky(frame: Frame) -> NDArray[np.float32]:
+def _without_sky(frame: Exposure) -> NDArray[np.float32]:
     electrons = frame.electrons()
     finite = np.isfinite(electrons)
     sky = np.median(electrons[finite]) if finite.any() else np.float32(0.0)
     return np.where(finite, electrons - sky, np.float32(0.0))
 
 
-def resample(frame: Frame, transform: Transform, hot: NDArray[np.bool_]) -> NDArray[np.float32]:
+def resample(frame: Exposure, transform: Transform, hot: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Bring a frame onto the pixels of the reference frame; NaN where it does not reach."""
     image = mend_pixels(_without_sky(frame), hot)
     if transform == Transform.identity(frame.shape):
