@@ -8,7 +8,7 @@ names the keyword and what was found; `Instrument.problems` collects all such se
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -16,18 +16,24 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from stream.errors import ConfigurationError, FrameRejectedError, Reason
-from stream.timestamps import (
-    SECONDS_PER_DAY,
-    GroundPosition,
-    SkyPosition,
-    TimeStamp,
-    altitude_deg,
-    mjd_to_iso,
-    parse_time_stamp,
-)
+from stream.header_times import PLANE_MARK, HeaderClock, TimeFormat, TimeMarks
+from stream.header_values import PLANE, Header, HeaderValue, number_of, text_of
+from stream.timestamps import GroundPosition, SkyPosition, TimeScale, altitude_deg, mjd_to_iso
 
-HeaderValue = str | int | float | bool
-Header = Mapping[str, HeaderValue]
+__all__ = [
+    "OPTICAM_MX",
+    "PLANE",
+    "AngleUnit",
+    "Camera",
+    "FrameFacts",
+    "Header",
+    "HeaderValue",
+    "Instrument",
+    "Keywords",
+    "Site",
+    "load_instrument",
+]
+
 AngleUnit = Literal["degrees", "hours", "sexagesimal_hours", "sexagesimal_degrees"]
 # Bounds also keep infinity out, which TOML can write and no hash of a recipe can tell from "unset".
 _Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e12)]
@@ -38,8 +44,7 @@ _Height = Annotated[float, msgspec.Meta(ge=-500.0, le=10000.0)]
 _Read = TypeVar("_Read")
 
 _LONGEST_EXPOSURE_S = 86400.0
-_EARLIEST_MJD, _LATEST_MJD = 40000.0, 88068.0  # 1968-05-24 and 2100-01-01
-_LOWEST_ALTITUDE_DEG = -1.0  # refraction lifts the horizon by half a degree; the sidereal time is good to 0.3
+LOWEST_ALTITUDE_DEG = -1.0  # refraction lifts the horizon by half a degree; the sidereal time is good to 0.3
 _CALIBRATION_TYPES = ("flat", "dark", "bias", "zero")
 
 
@@ -67,6 +72,10 @@ class Keywords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dec: str = ""
     image_type: str = ""
     object: str = ""
+    plane_time: str = ""
+    """Time stamp of each plane of a cube: ``#`` is the number of the plane from 1, ``###`` the same in three digits."""
+    plane_interval: str = ""
+    """Seconds from one plane of a cube to the next; the time keyword is that of the first plane."""
 
 
 class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,6 +141,17 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     time_marks : {'start', 'middle', 'end'}
         The instant of the exposure that the time keyword holds.
+    time_scale : {'utc', 'gps', 'tai', 'tt'}
+        What the camera's clock counts.
+    time_format : {'iso', 'mjd', 'jd'}
+        Text as 2023-11-22T03:02:49.000, or (modified) Julian date.
+    utc_offset_h : float
+        Local time minus UTC, hours, where the clock is local and the text does not say so.
+    plane_interval_s : float
+        Seconds from one plane of a cube to the next, where no keyword says it; 0 where there are no cubes.
+    extensions : tuple of str
+        Names (``EXTNAME``) or numbers of the HDUs that hold frames, in files of several; none for the primary image
+        or, where there is none, every image extension.
     ra_unit, dec_unit : str
         ``degrees``, ``hours`` (decimal), ``sexagesimal_hours`` or ``sexagesimal_degrees``. Never guessed.
     cameras : dict
@@ -152,7 +172,12 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aperture_m: _Positive
     cameras: dict[str, Camera]
     keywords: Keywords = Keywords()
-    time_marks: Literal["start", "middle", "end"] = "start"
+    time_marks: TimeMarks = "start"
+    time_scale: TimeScale = "utc"
+    time_format: TimeFormat = "iso"
+    utc_offset_h: Annotated[float, msgspec.Meta(ge=-14.0, le=14.0)] = 0.0
+    plane_interval_s: Annotated[float, msgspec.Meta(ge=0.0, le=86400.0)] = 0.0
+    extensions: tuple[str, ...] = ()
     ra_unit: AngleUnit = "degrees"
     dec_unit: AngleUnit = "degrees"
     camera_of_filter: dict[str, str] = {}
@@ -168,6 +193,14 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if len(self.cameras) > 1 and not self.keywords.camera and not self.camera_of_filter:
             raise ConfigurationError(
                 f"{len(self.cameras)} cameras require keywords.camera or camera_of_filter, to tell their frames apart"
+            )
+        if self.keywords.plane_time and PLANE_MARK not in self.keywords.plane_time:
+            raise ConfigurationError(
+                f"keywords.plane_time is {self.keywords.plane_time!r}: a {PLANE_MARK} for a plane's number is required"
+            )
+        if self.utc_offset_h and self.time_format != "iso":
+            raise ConfigurationError(
+                f"utc_offset_h ({self.utc_offset_h}) requires time_format iso: Julian dates are UT"
             )
 
     def describe(self, header: Header, frame_name: str) -> FrameFacts:
@@ -202,7 +235,8 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return None
 
         attempt(self._check_image_type)
-        exposure_s, stamp = attempt(self._exposure_s), attempt(self._time_stamp)
+        clock = self._clock()
+        exposure_s, stamp = attempt(self._exposure_s), attempt(clock.read)
         names, binning = attempt(self._camera_and_filter), attempt(self._binning)
         camera = self.cameras[names[0]] if names else next(iter(self.cameras.values()))
         gain = attempt(self._positive(self.keywords.gain, camera.gain_e_per_adu))
@@ -211,7 +245,7 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         pointing = attempt(self._pointing)
         if exposure_s is None or stamp is None or names is None or binning is None:
             return None
-        middle_mjd = stamp.mjd_utc + self._to_middle(exposure_s) / SECONDS_PER_DAY
+        middle_mjd = clock.middle(stamp, exposure_s)
         if pointing is not None:
             attempt(lambda _header, _name: self._check_horizon(pointing, middle_mjd, frame_name))
         if gain is None or dark is None or saturation is None:
@@ -230,8 +264,19 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             pointing=pointing,
         )
 
-    def _to_middle(self, exposure_s: float) -> float:
-        return {"start": 0.5, "middle": 0.0, "end": -0.5}[self.time_marks] * exposure_s
+    def _clock(self) -> HeaderClock:
+        names = self.keywords
+        return HeaderClock(
+            names.time,
+            names.date,
+            names.plane_time,
+            names.plane_interval,
+            self.plane_interval_s,
+            self.time_marks,
+            self.time_scale,
+            self.time_format,
+            self.utc_offset_h,
+        )
 
     def _check_image_type(self, header: Header, frame_name: str) -> None:
         value = str(header.get(self.keywords.image_type, "")).strip() if self.keywords.image_type else ""
@@ -242,7 +287,7 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
     def _exposure_s(self, header: Header, frame_name: str) -> float:
-        value = _number(header, self.keywords.exposure, frame_name)
+        value = number_of(header, self.keywords.exposure, frame_name)
         if not 0.0 < value <= _LONGEST_EXPOSURE_S:
             raise FrameRejectedError(
                 Reason.BAD_KEYWORD,
@@ -251,28 +296,10 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         return value
 
-    def _time_stamp(self, header: Header, frame_name: str) -> TimeStamp:
-        text = _text(header, self.keywords.time, frame_name)
-        date = str(header.get(self.keywords.date, "")) or None
-        try:
-            stamp = parse_time_stamp(text, date)
-        except ValueError as error:
-            raise FrameRejectedError(
-                Reason.BAD_TIME,
-                f"keyword {self.keywords.time} of {frame_name} is {text!r}: a date with a time of day is required, "
-                "as 2023-11-22T03:02:49.000",
-            ) from error
-        if not _EARLIEST_MJD < stamp.mjd_utc < _LATEST_MJD:
-            raise FrameRejectedError(
-                Reason.BAD_TIME,
-                f"keyword {self.keywords.time} of {frame_name} is {text!r}: a date between 1968 and 2100 is required",
-            )
-        return stamp
-
     def _camera_and_filter(self, header: Header, frame_name: str) -> tuple[str, str]:
-        filter_name = _text(header, self.keywords.filter, frame_name)
+        filter_name = text_of(header, self.keywords.filter, frame_name)
         if self.keywords.camera:
-            camera = _text(header, self.keywords.camera, frame_name)
+            camera = text_of(header, self.keywords.camera, frame_name)
         elif self.camera_of_filter:
             camera = self.camera_of_filter.get(filter_name, "")
         else:
@@ -296,7 +323,7 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _binning(self, header: Header, frame_name: str) -> int:
         if not self.keywords.binning:
             return 1
-        text = _text(header, self.keywords.binning, frame_name)
+        text = text_of(header, self.keywords.binning, frame_name)
         try:
             factors = {float(part) for part in text.lower().split("x")}
         except ValueError:
@@ -314,7 +341,7 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         def read(header: Header, frame_name: str) -> float:
             if not keyword or keyword not in header:
                 return default
-            value = _number(header, keyword, frame_name)
+            value = number_of(header, keyword, frame_name)
             if value < 0.0 or (value == 0.0 and not zero):
                 bound = "at least 0" if zero else "greater than 0"
                 raise FrameRejectedError(
@@ -343,7 +370,7 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _check_horizon(self, pointing: SkyPosition, mjd_utc: float, frame_name: str) -> None:
         altitude = altitude_deg(mjd_utc, pointing, self.site.position())
-        if altitude < _LOWEST_ALTITUDE_DEG:
+        if altitude < LOWEST_ALTITUDE_DEG:
             names = self.keywords
             raise FrameRejectedError(
                 Reason.BAD_POINTING,
@@ -406,27 +433,6 @@ def load_instrument(name_or_file: str) -> Instrument:
         return msgspec.toml.decode(path.read_bytes(), type=Instrument)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, ConfigurationError) as error:
         raise ConfigurationError(f"instrument file {path}: {error}") from error
-
-
-def _text(header: Header, keyword: str, frame_name: str) -> str:
-    value = str(header.get(keyword, "")).strip()
-    if not value:
-        state = "empty" if keyword in header else "missing"
-        raise FrameRejectedError(Reason.BAD_KEYWORD, f"keyword {keyword} of {frame_name} is {state}")
-    return value
-
-
-def _number(header: Header, keyword: str, frame_name: str) -> float:
-    text = _text(header, keyword, frame_name)
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise FrameRejectedError(
-            Reason.BAD_KEYWORD, f"keyword {keyword} of {frame_name} is {text!r}: a number is required"
-        )
-    return value
 
 
 def _angle_deg(text: str, unit: AngleUnit, keyword: str, frame_name: str) -> float:

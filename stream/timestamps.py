@@ -7,10 +7,12 @@ Nothing here asks the internet: Earth orientation and leap seconds come from the
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from functools import lru_cache
 from types import ModuleType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,13 @@ from numpy.typing import NDArray
 SECONDS_PER_DAY = 86400.0
 MJD_OF_UNIX_EPOCH = 40587.0
 _MJD_OF_J2000 = 51544.5
+_JD_OF_MJD_ZERO = 2400000.5
+_JD_RESOLUTION_S = 40e-6  # of a float64
+_MJD_OF_1972 = 41317.0
+_TAI_MINUS_GPS_S = 19.0
+_TT_MINUS_TAI_S = 32.184
+
+TimeScale = Literal["utc", "gps", "tai", "tt"]
 
 _BLOCK_DAYS = 0.25
 _CHEBYSHEV_DEGREE = 11
@@ -56,8 +65,8 @@ class GroundPosition:
     height_m: float
 
 
-def parse_time_stamp(text: str, date_text: str | None = None) -> TimeStamp:
-    """Read an ISO 8601 time stamp; without an offset it is UTC.
+def parse_time_stamp(text: str, date_text: str | None = None, *, utc_offset_h: float = 0.0) -> TimeStamp:
+    """Read an ISO 8601 time stamp; without an offset of its own it is `utc_offset_h` ahead of UTC.
 
     ``Z`` and offsets such as ``-0700`` or ``+05:30`` are applied. A time without a date takes it from `date_text`.
     A leap second (``:60``) is counted on into the next minute.
@@ -78,11 +87,67 @@ def parse_time_stamp(text: str, date_text: str | None = None) -> TimeStamp:
         stamp, leap_s = stamp[:16] + ":59" + stamp[19:], 1.0
     moment = datetime.fromisoformat(stamp)
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
+        moment = moment.replace(tzinfo=timezone(timedelta(hours=utc_offset_h)) if utc_offset_h else UTC)
     since_epoch = moment - datetime(1970, 1, 1, tzinfo=UTC)
     seconds_of_day = since_epoch.seconds + since_epoch.microseconds * 1e-6 + leap_s
     mjd = MJD_OF_UNIX_EPOCH + since_epoch.days + seconds_of_day / SECONDS_PER_DAY
     return TimeStamp(mjd, _resolution_s(stamp))
+
+
+def parse_day_number(text: str, day_format: Literal["mjd", "jd"]) -> TimeStamp:
+    """Read a (modified) Julian date.
+
+    Zeros at the end of a number are lost where a header is read, so that the resolution may come out too coarse.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a finite number.
+    """
+    days = float(text)
+    if not math.isfinite(days):
+        raise ValueError(f"{text!r} is not a date")
+    digits = len(text.strip().partition(".")[2]) if "e" not in text.lower() else 0
+    resolution_s = SECONDS_PER_DAY * 10.0**-digits
+    if day_format == "mjd":
+        return TimeStamp(days, resolution_s)
+    return TimeStamp(days - _JD_OF_MJD_ZERO, max(resolution_s, _JD_RESOLUTION_S))
+
+
+def utc_of(stamp: TimeStamp, scale: TimeScale) -> TimeStamp:
+    """UTC of a stamp that was read as if it were UTC but counts in another scale.
+
+    GPS time has no leap seconds: TAI - GPS = 19 s (IS-GPS-200, 3.3.4); TT - TAI = 32.184 s (IAU 1991, recommendation
+    IV); TAI - UTC is the table of the IERS, as installed with pyerfa. The second that a leap second adds is counted on
+    into the next day, as `parse_time_stamp` does.
+
+    Raises
+    ------
+    ValueError
+        If the stamp is before 1972, when UTC began to differ from TAI by whole seconds.
+    """
+    if scale == "utc":
+        return stamp
+    behind_tai_s = {"gps": _TAI_MINUS_GPS_S, "tai": 0.0, "tt": -_TT_MINUS_TAI_S}[scale]
+    mjd_tai = stamp.mjd_utc + behind_tai_s / SECONDS_PER_DAY
+    starts, offsets_s = _leap_seconds()
+    entry = bisect_right(starts, mjd_tai) - 1
+    if entry < 0:
+        raise ValueError("a date since 1972 is required")
+    # Adding first and subtracting later would lose a microsecond of the sum.
+    ahead_s = offsets_s[entry] - behind_tai_s
+    return TimeStamp(stamp.mjd_utc - ahead_s / SECONDS_PER_DAY, stamp.resolution_s)
+
+
+@lru_cache(maxsize=1)
+def _leap_seconds() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Since when (TAI, days) which TAI - UTC (seconds) holds."""
+    import erfa
+
+    rows = [(float(row["tai_utc"]), date(int(row["year"]), int(row["month"]), 1)) for row in erfa.leap_seconds.get()]
+    entries = [(offset_s, (day - date(1970, 1, 1)).days + MJD_OF_UNIX_EPOCH) for offset_s, day in rows]
+    entries = [(offset_s, mjd) for offset_s, mjd in entries if mjd >= _MJD_OF_1972]
+    return tuple(mjd + offset_s / SECONDS_PER_DAY for offset_s, mjd in entries), tuple(s for s, _ in entries)
 
 
 def _resolution_s(stamp: str) -> float:
@@ -121,6 +186,14 @@ def altitude_deg(mjd_utc: float, target: SkyPosition, site: GroundPosition) -> f
     sine = math.sin(latitude) * math.sin(declination)
     sine += math.cos(latitude) * math.cos(declination) * math.cos(hour_angle)
     return math.degrees(math.asin(max(-1.0, min(1.0, sine))))
+
+
+def separation_deg(first: SkyPosition, second: SkyPosition) -> float:
+    """Angle between two directions, degrees (haversine formula: exact for small angles too)."""
+    ra1, dec1, ra2, dec2 = map(math.radians, (first.ra_deg, first.dec_deg, second.ra_deg, second.dec_deg))
+    haversine = math.sin((dec2 - dec1) / 2.0) ** 2
+    haversine += math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2.0) ** 2
+    return math.degrees(2.0 * math.asin(min(1.0, math.sqrt(haversine))))
 
 
 def airmass(altitude: float) -> float:

@@ -21,6 +21,10 @@ VOCABULARY = frozenset(
         "selection",
         "coordinates",
         "atomic_files",
+        "frame_names",
+        "header_times",
+        "header_values",
+        "processes",
     )
 )
 ALLOWED: dict[str, frozenset[str]] = {

@@ -2,12 +2,11 @@
 
 The plain image of the primary HDU is read without astropy, because that is where a frame spends its time otherwise:
 bytes are read, the header is parsed, and the pixels are a view of the bytes. Nothing is converted before it is used.
+Frames in extensions and planes of cubes are found by the offsets that the headers tell, and only their bytes are read.
 """
 
 from __future__ import annotations
 
-import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,33 +14,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import FrameIncompleteError, FrameRejectedError, Reason
-from stream.instruments import FrameFacts, Header, HeaderValue, Instrument
+from stream.frame_names import FrameName, file_of, parse_frame_name
+from stream.instruments import FrameFacts, Header, Instrument
+from stream.measure.compressed import gunzip, gunzip_start, is_gzip, read_tiles
+from stream.measure.hdus import (
+    ImagePlace,
+    Source,
+    find_place,
+    has_plain_image,
+    list_places,
+    open_source,
+    read_header,
+)
+from stream.measure.headers import BLOCK_BYTES, MAX_HEADER_BYTES, ImageLayout, image_layout, parse_header
 from stream.messages import FloatArray
 
-BLOCK_BYTES = 2880
-_CARD_BYTES = 80
-_MAX_HEADER_BYTES = BLOCK_BYTES * 1000
-_FIRST_READ_BYTES = BLOCK_BYTES * 4
-_SMALLEST_SIDE_PX, _LARGEST_SIDE_PX = 16, 32768
-_DTYPE_OF_BITPIX = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-_COMMENTARY = ("COMMENT", "HISTORY", "")
-_END_CARD = b"END" + b" " * 77
-_GZIP_MAGIC = b"\x1f\x8b"
+__all__ = ["BLOCK_BYTES", "Frame", "FramePeek", "list_frames", "parse_header", "peek_frame", "read_frame"]
+
 _LARGEST_VALUE = 1e30  # other programs write larger numbers for "no value"; no square of a smaller one overflows
 
 
 @dataclass(frozen=True, slots=True)
 class FramePeek:
-    """What is known of a file from its header alone.
+    """What is known of a frame from its header alone.
 
     Attributes
     ----------
     n_bytes : int or None
-        Bytes of header and data without the padding; None for a compressed file, whose length does not tell.
+        Bytes from the start of the file to the end of the data of its HDU, without the padding; None for a file packed
+        by gzip, whose length does not tell.
+    name : str
+        Path of the file, with the place of the frame if the file holds several.
     """
 
     header: Header
     n_bytes: int | None
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ class Frame:
     name : str
         Name of the file, for errors.
     pixels : array, shape (rows, columns)
-        Stored values, big-endian, read-only; counts are ``pixels * bscale + bzero``.
+        Stored values, read-only, in the byte order of the file; counts are ``pixels * bscale + bzero``.
     blank : int or None
         Stored value that means "no value".
     """
@@ -129,63 +137,94 @@ class Frame:
         """None: they are not looked for."""
 
 
+def list_frames(path: Path, name: str, instrument: Instrument) -> list[FramePeek]:
+    """Find the frames of a file, from its headers alone, and whether all of it is there.
+
+    The image of the primary HDU is the only frame of its file, unless the instrument names the `extensions` that hold
+    frames; see `stream.measure.hdus` for other files.
+
+    Raises
+    ------
+    FrameIncompleteError
+        If a header has not ended, bytes of the data are missing, or no frame is there yet.
+    FrameRejectedError
+        If the file holds no FITS images, whatever may still be appended to it.
+    OSError
+        If the file cannot be read.
+    """
+    if is_gzip(name):
+        header, _ = parse_header(_gunzip_first(path, name), name)
+        if has_plain_image(header, instrument.extensions):
+            image_layout(header, name)
+            return [FramePeek(header, None, name)]
+    with open_source(path, name) as source:
+        header, offset = read_header(source, 0, name)
+        if has_plain_image(header, instrument.extensions):
+            return [_peek_plain(path, name, header, offset)]
+        places = list_places(source, name, instrument.extensions)
+    if not places:
+        raise FrameIncompleteError(_no_frame(name, header, instrument))
+    return [FramePeek(place.header, None if is_gzip(name) else place.end, str(place.name)) for place in places]
+
+
 def peek_frame(path: Path, name: str) -> FramePeek:
-    """Read the header of a file and find whether header and data are all there.
+    """Read the header of a file with a plain image and find whether header and data are all there.
 
     The padding that should fill the last block may be missing: usable frames lack it.
 
     Raises
     ------
-    FrameIncompleteError
-        If the header has not ended or bytes of the data are missing.
-    FrameRejectedError
-        If the file is not a FITS image, whatever may still be appended to it.
-    OSError
-        If the file cannot be read.
+    FrameIncompleteError, FrameRejectedError, OSError
+        As `list_frames`; also FrameRejectedError if the primary HDU is no image.
     """
-    if _is_gzip(name):
-        content = _gunzip_start(path, name)
-        header, _ = parse_header(content, name)
-        _image_layout(header, name)
-        return FramePeek(header, None)
-    with path.open("rb") as file:
-        content = file.read(_FIRST_READ_BYTES)
-        while not _has_end(content):
-            more = file.read(BLOCK_BYTES * 32) if len(content) < _MAX_HEADER_BYTES else b""
-            if not more:
-                break
-            content += more
-    header, offset = parse_header(content, name)
-    n_bytes = offset + _image_layout(header, name).n_bytes
-    size = path.stat().st_size
-    if size < n_bytes:
-        raise FrameIncompleteError(f"{name} holds {size} of {n_bytes} bytes")
-    return FramePeek(header, n_bytes)
+    if is_gzip(name):
+        header, _ = parse_header(_gunzip_first(path, name), name)
+        image_layout(header, name)
+        return FramePeek(header, None, name)
+    with open_source(path, name) as source:
+        header, offset = read_header(source, 0, name)
+    return _peek_plain(path, name, header, offset)
 
 
 def read_frame(path: Path, name: str, instrument: Instrument) -> Frame:
     """Read one frame.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is; may end in the place of the frame, as `name` does.
+    name : str
+        Its name in the ledger.
 
     Raises
     ------
     FrameRejectedError
         If it is missing, empty, truncated, not a FITS image of two axes, or `instrument` does not accept its header.
     """
+    wanted = parse_frame_name(name)
     try:
-        content = path.read_bytes()
+        if wanted.hdu is not None:
+            return _read_place(file_of(path), wanted, instrument)
+        return _read_only(path, name, instrument)
     except FileNotFoundError as error:
         raise FrameRejectedError(Reason.DISAPPEARED, f"{name} disappeared before it was read") from error
     except OSError as error:
         raise FrameRejectedError(Reason.UNREADABLE, f"{name} cannot be read: {error.strerror}") from error
-    if not content:
-        raise FrameRejectedError(Reason.EMPTY, f"{name} is empty")
-    if _is_gzip(name):
-        content = _gunzip(content, name)
-    try:
-        header, offset = parse_header(content, name)
     except FrameIncompleteError as error:
         raise FrameRejectedError(Reason.TRUNCATED, f"{error}") from error
-    layout = _image_layout(header, name)
+
+
+def _read_only(path: Path, name: str, instrument: Instrument) -> Frame:
+    """Read the only frame of a file."""
+    content = path.read_bytes()
+    if not content:
+        raise FrameRejectedError(Reason.EMPTY, f"{name} is empty")
+    if is_gzip(name):
+        content = gunzip(content, name)
+    header, offset = parse_header(content, name)
+    if header.get("NAXIS") in (0, 3) or instrument.extensions:
+        return _read_place(path, FrameName(name), instrument)
+    layout = _plain_layout(header, name)
     if len(content) < offset + layout.n_bytes:
         raise FrameRejectedError(
             Reason.TRUNCATED, f"{name} is truncated: it holds {len(content)} of {offset + layout.n_bytes} bytes"
@@ -195,148 +234,64 @@ def read_frame(path: Path, name: str, instrument: Instrument) -> Frame:
     return Frame(name, pixels.reshape(layout.shape), layout.bscale, layout.bzero, layout.blank, facts, header)
 
 
-def parse_header(content: bytes, name: str) -> tuple[Header, int]:
-    """Parse the primary header at the start of `content`; return it and its length in bytes with padding.
-
-    Raises
-    ------
-    FrameIncompleteError
-        If the header does not end within `content`.
-    FrameRejectedError
-        If `content` does not start as FITS, or its header is longer than any honest one.
-    """
-    start = content[:_CARD_BYTES]
-    expected = b"SIMPLE  ="
-    if start[: len(expected)] != expected[: len(start)]:
-        raise FrameRejectedError(Reason.NOT_FITS, f"{name} is not a FITS file: it does not begin with SIMPLE")
-    end = _find_end(content)
-    if end < 0:
-        if len(content) >= _MAX_HEADER_BYTES:
-            raise FrameRejectedError(Reason.NOT_FITS, f"{name}: the header does not end within {len(content)} bytes")
-        raise FrameIncompleteError(f"{name} is truncated: its header has no END within {len(content)} bytes")
-    text = content[:end].decode("latin-1")
-    header: dict[str, HeaderValue] = {}
-    for position in range(0, end, _CARD_BYTES):
-        keyword = text[position : position + 8].rstrip()
-        if text[position + 8 : position + 10] == "= " and keyword not in _COMMENTARY:
-            header.setdefault(keyword, _card_value(text[position + 10 : position + _CARD_BYTES]))
-    n_blocks = -(-(end + _CARD_BYTES) // BLOCK_BYTES)
-    return header, n_blocks * BLOCK_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    shape: tuple[int, int]
-    dtype: str
-    n_bytes: int
-    bscale: float
-    bzero: float
-    blank: int | None
-
-
-def _image_layout(header: Header, name: str) -> _Layout:
-    bitpix = header.get("BITPIX")
-    dtype = _DTYPE_OF_BITPIX.get(bitpix) if isinstance(bitpix, int) else None
-    if dtype is None:
+def _read_place(path: Path, wanted: FrameName, instrument: Instrument) -> Frame:
+    """Read a frame that is not the plain image of the primary HDU."""
+    name = str(wanted)
+    with open_source(path, wanted.file) as source:
+        place = _only_place(source, name, instrument) if wanted.hdu is None else find_place(source, wanted)
+        facts = instrument.describe(place.header, name)
+        layout = place.layout
+        if place.is_tiled:
+            pixels = read_tiles(path, name, hdu=place.hdu, plane=place.plane)
+        else:
+            content = source.read(place.offset, layout.n_bytes)
+            pixels = np.frombuffer(content, dtype=layout.dtype).reshape(layout.shape)
+    if pixels.shape != layout.shape:
         raise FrameRejectedError(
-            Reason.BAD_KEYWORD, f"keyword BITPIX of {name} is {bitpix!r}: 8, 16, 32, 64, -32 or -64 is required"
+            Reason.WRONG_SHAPE, f"{name} has pixels of shape {pixels.shape}: its header says {layout.shape}"
         )
-    axes = header.get("NAXIS")
-    if axes != 2:
-        raise FrameRejectedError(Reason.WRONG_SHAPE, f"keyword NAXIS of {name} is {axes!r}: an image of 2 is required")
-    sides = []
-    for keyword in ("NAXIS2", "NAXIS1"):
-        side = header.get(keyword)
-        if not isinstance(side, int) or not _SMALLEST_SIDE_PX <= side <= _LARGEST_SIDE_PX:
-            raise FrameRejectedError(
-                Reason.WRONG_SHAPE,
-                f"keyword {keyword} of {name} is {side!r}: "
-                f"{_SMALLEST_SIDE_PX} to {_LARGEST_SIDE_PX} pixels are required",
-            )
-        sides.append(side)
-    bscale, bzero = _scaling(header, "BSCALE", 1.0, name), _scaling(header, "BZERO", 0.0, name)
-    if bscale == 0.0:
-        raise FrameRejectedError(Reason.BAD_KEYWORD, f"keyword BSCALE of {name} is 0: every pixel would be the same")
-    blank = header.get("BLANK")
-    n_bytes = sides[0] * sides[1] * abs(int(dtype[2:]))
-    is_integer = dtype[1] in "iu"
-    return _Layout(
-        (sides[0], sides[1]), dtype, n_bytes, bscale, bzero, blank if isinstance(blank, int) and is_integer else None
+    return Frame(name, pixels, layout.bscale, layout.bzero, layout.blank, facts, place.header)
+
+
+def _only_place(source: Source, name: str, instrument: Instrument) -> ImagePlace:
+    places = list_places(source, name, instrument.extensions)
+    if not places:
+        header, _ = read_header(source, 0, name)
+        raise FrameRejectedError(Reason.WRONG_SHAPE, _no_frame(name, header, instrument))
+    if len(places) > 1:
+        raise FrameRejectedError(
+            Reason.WRONG_SHAPE,
+            f"{name} holds {len(places)} frames, {places[0].name} to {places[-1].name}: "
+            "a file that holds one, or all of them when it arrives, is required",
+        )
+    return places[0]
+
+
+def _no_frame(name: str, primary: Header, instrument: Instrument) -> str:
+    if instrument.extensions:
+        return f"{name} holds none of the extensions {', '.join(instrument.extensions)} of {instrument.name}"
+    return (
+        f"keyword NAXIS of {name} is {primary.get('NAXIS')!r}: "
+        "an image of 2 or a cube of 3 axes is required, there or in an extension"
     )
 
 
-def _scaling(header: Header, keyword: str, default: float, name: str) -> float:
-    value = header.get(keyword, default)
-    if isinstance(value, str) or not math.isfinite(value):
-        raise FrameRejectedError(Reason.BAD_KEYWORD, f"keyword {keyword} of {name} is {value!r}: a number is required")
-    return float(value)
+def _peek_plain(path: Path, name: str, header: Header, offset: int) -> FramePeek:
+    n_bytes = offset + _plain_layout(header, name).n_bytes
+    size = path.stat().st_size
+    if size < n_bytes:
+        raise FrameIncompleteError(f"{name} holds {size} of {n_bytes} bytes")
+    return FramePeek(header, n_bytes, name)
 
 
-def _card_value(text: str) -> HeaderValue:
-    field = text.lstrip()
-    if field.startswith("'"):
-        value, position = [], 1
-        while (quote := field.find("'", position)) >= 0 and field[quote + 1 : quote + 2] == "'":
-            value.append(field[position : quote + 1])
-            position = quote + 2
-        value.append(field[position:quote] if quote >= 0 else field[position:])
-        return "".join(value).rstrip()
-    word = field.partition("/")[0].strip()
-    if word in ("T", "F"):
-        return word == "T"
-    try:
-        return int(word)
-    except ValueError:
-        pass
-    try:
-        return float(word.replace("D", "E"))
-    except ValueError:
-        return word
+def _plain_layout(header: Header, name: str) -> ImageLayout:
+    layout = image_layout(header, name)
+    if layout.n_planes is not None:
+        raise FrameRejectedError(Reason.WRONG_SHAPE, f"keyword NAXIS of {name} is 3: an image of 2 axes is required")
+    return layout
 
 
-def _find_end(content: bytes) -> int:
-    position = content.find(_END_CARD)
-    while position >= 0 and position % _CARD_BYTES:
-        position = content.find(_END_CARD, position + 1)
-    return position
-
-
-def _has_end(content: bytes) -> bool:
-    return _find_end(content) >= 0
-
-
-def _is_gzip(name: str) -> bool:
-    return name.lower().endswith(".gz")
-
-
-def _gunzip_start(path: Path, name: str) -> bytes:
+def _gunzip_first(path: Path, name: str) -> bytes:
     with path.open("rb") as file:
-        content, _ = _unpack(file.read(_MAX_HEADER_BYTES), name, _MAX_HEADER_BYTES)
+        content, _ = gunzip_start(file.read(MAX_HEADER_BYTES), name, MAX_HEADER_BYTES)
     return content
-
-
-def _gunzip(compressed: bytes, name: str) -> bytes:
-    limit = _LARGEST_SIDE_PX**2
-    content, ended = _unpack(compressed, name, limit)
-    if not ended and len(content) < limit:
-        raise FrameRejectedError(Reason.TRUNCATED, f"{name} is truncated: its gzip stream does not end")
-    return content
-
-
-def _unpack(compressed: bytes, name: str, limit: int) -> tuple[bytes, bool]:
-    """Unpack at most `limit` bytes of all members of a gzip file; also whether the last member ended."""
-    from isal import igzip_lib, isal_zlib
-
-    if compressed[:2] != _GZIP_MAGIC[: len(compressed)]:
-        raise FrameRejectedError(Reason.UNREADABLE, f"{name} is not a gzip file")
-    parts: list[bytes] = []
-    ended = False
-    try:
-        while limit > 0 and compressed.startswith(_GZIP_MAGIC):
-            unpacker = isal_zlib.decompressobj(wbits=31)
-            parts.append(bytes(unpacker.decompress(compressed, limit)))
-            limit -= len(parts[-1])
-            ended, compressed = bool(unpacker.eof), unpacker.unused_data
-    except (zlib.error, igzip_lib.IsalError) as error:  # type: ignore[misc]  # isal's stubs forget its base class
-        raise FrameRejectedError(Reason.UNREADABLE, f"{name} cannot be unpacked: {error}") from error
-    return b"".join(parts), ended

@@ -29,7 +29,15 @@ from stream.instruments import OPTICAM_MX
 from stream.timestamps import SkyPosition
 
 RECIPE = Recipe(OPTICAM_MX())
-TAKEN_FROM_A_LIST = {"time_marks": "middle", "ra_unit": "hours", "dec_unit": "degrees"}
+TAKEN_FROM_A_LIST = {
+    "time_marks": "middle",
+    "time_scale": "gps",
+    "time_format": "mjd",
+    "ra_unit": "hours",
+    "dec_unit": "degrees",
+    "plane_time": "UT#",
+    "extensions": ["SCI"],
+}
 RELATED = {"photometry.annulus_inner_fwhm": 4.0}
 
 
