@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream import output_commands
+
 if TYPE_CHECKING:
     from stream.config import Recipe
     from stream.messages import NightStatus
@@ -63,7 +65,7 @@ def register(app: typer.Typer) -> None:
     app.command()(watch)
     app.command()(reduce)
     app.command()(status)
-    app.command()(export)
+    app.command()(output_commands.export)
     app.command(hidden=True)(worker)
 
 
@@ -158,17 +160,6 @@ def status(out: NightOut, json: Annotated[bool, typer.Option("--json", help="For
         return
     for line in report.lines():
         typer.echo(line)
-
-
-def export(
-    out: NightOut,
-    format: Annotated[str, typer.Option("--format", help="csv, ecsv or fits.")] = "csv",
-) -> None:
-    """Write the light curves of a night."""
-    from stream.export import export_night
-
-    paths = export_night(out, format)
-    typer.echo(f"{len(paths)} files written to {out}")
 
 
 def worker(out: NightOut) -> None:

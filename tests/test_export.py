@@ -106,6 +106,7 @@ def test_outputs_stand_where_the_tutorial_has_them(written_night: tuple[Path, li
         for label in (APERTURE_LABEL, OPTIMAL_LABEL)
         for key in ("1-g", "2-r")
     }
+    expected |= {f"cat/{key}_catalog.reg" for key in ("1-g", "2-r")}
     expected |= {
         f"plots/{label}_{figure}.png"
         for label in (APERTURE_LABEL, OPTIMAL_LABEL)
@@ -169,16 +170,16 @@ def test_ecsv_and_fits_carry_units_and_facts(night: Path, tmp_path: Path) -> Non
     assert len(ecsv_paths) == len(fits_paths) == 28
     name = f"lcs/{APERTURE_LABEL}/1-g_source_6"
     fluxes = Field(n_frames=N_FRAMES, variable=6).make()
-    for table in (
-        Table.read(target / f"{name}.ecsv", format="ascii.ecsv"),
-        Table.read(target / f"{name}.fits", format="fits", hdu=1, unit_parse_strict="silent"),
-    ):
-        assert str(table["flux"].unit) == "electron"
-        assert str(table["time_bmjd_tdb"].unit) == "d"
-        good = np.arange(N_FRAMES) != 7
-        np.testing.assert_array_equal(np.asarray(table["flux"])[good], fluxes.flux[good, 5])
-        np.testing.assert_array_equal(np.asarray(table["time_bmjd_tdb"]), fluxes.time_bmjd_tdb)
-        assert [str(frame) for frame in table["frame"][:2]] == ["n#0000,1-g.fit", "n#0001,1-g.fit"]
+    good = np.arange(N_FRAMES) != 7
+    ecsv = Table.read(target / f"{name}.ecsv", format="ascii.ecsv")
+    assert str(ecsv["flux"].unit) == "electron"
+    assert str(ecsv["time_bmjd_tdb"].unit) == "d"
+    np.testing.assert_array_equal(np.asarray(ecsv["flux"])[good], fluxes.flux[good, 5])
+    np.testing.assert_array_equal(np.asarray(ecsv["time_bmjd_tdb"]), fluxes.time_bmjd_tdb)
+    table = Table.read(target / f"{name}.fits", format="fits", hdu=1, unit_parse_strict="silent")
+    np.testing.assert_array_equal(np.asarray(table["FLUX"])[good], fluxes.flux[good, 5])
+    for names in (ecsv["frame"], table["FRAME"]):
+        assert [str(frame) for frame in names[:2]] == ["n#0000,1-g.fit", "n#0001,1-g.fit"]
     assert Table.read(target / f"{name}.ecsv", format="ascii.ecsv").meta["recipe"] == RECIPE.hash()
     with fits.open(target / f"{name}.fits") as hdus:
         hdus.verify("exception")
@@ -193,7 +194,8 @@ def test_csv_export_is_that_of_the_outputs(written_night: tuple[Path, list[Path]
 
 
 def test_unknown_format_is_named_before_anything_is_written(night: Path) -> None:
-    with pytest.raises(ConfigurationError, match="unknown format 'xlsx': one of csv, ecsv, fits is required"):
+    sentence = "unknown format 'xlsx': one of csv, ecsv, fits, aavso, ds9 is required"
+    with pytest.raises(ConfigurationError, match=sentence):
         export_night(night, "xlsx")
     assert not (night / "lcs").exists()
 

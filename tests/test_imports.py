@@ -34,8 +34,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "stream.scan": VOCABULARY | {"stream.measure", "stream.night.folder_scan"},
     "stream.analysis": VOCABULARY | {"stream.analysis"},
     "stream.analysis.analyzer": VOCABULARY | {"stream.analysis", "stream.plots", "stream.notebook"},
-    "stream.plots": VOCABULARY | {"stream.analysis"},
-    "stream.export": VOCABULARY | {"stream.analysis", "stream.plots", "stream.night.ledger"},
+    "stream.plots": VOCABULARY | {"stream.analysis", "stream.plots"},
+    "stream.export": VOCABULARY
+    | {"stream.analysis", "stream.measure", "stream.plots", "stream.night.night_reader", "stream.export"},
     "stream.batch": VOCABULARY
     | {
         "stream.measure",
@@ -49,6 +50,7 @@ ALLOWED: dict[str, frozenset[str]] = {
         "stream.batch",
     },
     "stream.commands": frozenset({"stream"}),
+    "stream.output_commands": VOCABULARY | {"stream.export", "stream.diagnostics"},
     "server": VOCABULARY | {"stream.analysis", "stream.plots", "stream.export", "stream.night.ledger", "server"},
     "simulator": VOCABULARY | {"simulator"},
     "opticam_live": frozenset({"stream", "server", "simulator"}),

@@ -1,0 +1,107 @@
+"""All files of a night in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from stream.analysis.periodogram import PowerSpectrum, lomb_scargle
+from stream.analysis.relative import RelativeLightCurve
+from stream.errors import AnalysisError, ConfigurationError
+from stream.export.aavso import AavsoOptions, write_aavso
+from stream.export.night import ExportNight, read_night
+from stream.export.regions import write_regions
+from stream.export.tables import Table, tables
+from stream.export.writers import write_csv, write_ecsv, write_fits
+
+_TABLE_WRITERS: dict[str, Callable[[Path, Table], Path]] = {"csv": write_csv, "ecsv": write_ecsv, "fits": write_fits}
+FORMATS = (*_TABLE_WRITERS, "aavso", "ds9")
+
+
+def write_outputs(out: Path) -> list[Path]:
+    """Write all light curves of the night in `out` as CSV, the catalogs as regions, and figures; return the files.
+
+    Every file is replaced atomically. A key whose relative light curve cannot be computed has none, and its reason
+    stands on no file: `resolve_selection` gives it to who asks.
+
+    Raises
+    ------
+    LedgerError
+        If there is no ledger in `out` or it cannot be read.
+    ConfigurationError
+        If the selection of the night names a source that does not exist.
+    """
+    night = read_night(out)
+    curves = night.relative_light_curves()
+    written = [write_csv(out, table) for table in tables(night, curves)]
+    written += _write_all_regions(out, night)
+    return written + _write_figures(out, curves)
+
+
+def export_night(
+    out: Path, format: str, destination: Path | None = None, *, aavso: AavsoOptions | None = None
+) -> list[Path]:
+    """Write what the night in `out` has for one format below `destination`; return the files.
+
+    Parameters
+    ----------
+    format : {'csv', 'ecsv', 'fits', 'aavso', 'ds9'}
+        CSV, ECSV (astropy's) and FITS: all light curves. AAVSO: the relative ones. DS9: the catalogs.
+    destination : Path, optional
+        Folder to write below; it is made if there is none. Default `out` itself.
+    aavso : AavsoOptions, optional
+        Required by the AAVSO format, of no use to others.
+
+    Raises
+    ------
+    ConfigurationError
+        If the format is unknown, what it requires is missing, or the selection of the night names a source that
+        does not exist.
+    LedgerError
+        If there is no ledger in `out` or it cannot be read.
+    """
+    if format not in FORMATS:
+        raise ConfigurationError(f"unknown format {format!r}: one of {', '.join(FORMATS)} is required")
+    if format == "aavso" and aavso is None:
+        raise ConfigurationError("the AAVSO format requires an observer code and the name of the star")
+    night, place = read_night(out), destination or out
+    if format == "ds9":
+        return _write_all_regions(place, night)
+    curves = night.relative_light_curves()
+    if aavso is not None and format == "aavso":
+        return [write_aavso(place, night, curve, aavso) for curve in curves]
+    return [_TABLE_WRITERS[format](place, table) for table in tables(night, curves)]
+
+
+def _write_all_regions(destination: Path, night: ExportNight) -> list[Path]:
+    return [write_regions(destination, night, catalog) for _, catalog in sorted(night.catalogs.items())]
+
+
+def _write_figures(out: Path, curves: Sequence[RelativeLightCurve]) -> list[Path]:
+    from stream.plots import light_curves_figure, power_spectra_figure, save_figure
+
+    written = []
+    for label in dict.fromkeys(curve.label for curve in curves):
+        chosen = [curve for curve in curves if curve.label == label]
+        folder = out / "plots"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, figure in (
+            ("light_curves", light_curves_figure(chosen, label)),
+            ("power_spectra", power_spectra_figure(_spectra(chosen), label)),
+        ):
+            path = folder / f"{label}_{name}.png"
+            save_figure(figure, path)
+            written.append(path)
+    return written
+
+
+def _spectra(curves: Sequence[RelativeLightCurve]) -> dict[str, PowerSpectrum]:
+    spectra: dict[str, PowerSpectrum] = {}
+    for curve in curves:
+        series = curve.series()
+        try:
+            spectra[curve.key] = lomb_scargle(series.time_s, series.flux, series.flux_err)
+        except AnalysisError:
+            # Too few points for a spectrum are no reason to leave the others out.
+            continue
+    return spectra
