@@ -17,19 +17,24 @@ def serve_night(
     out: Annotated[Path, typer.Argument(help="Output folder of a running or finished night.", metavar="OUT")],
     port: Annotated[int, typer.Option(help="Port of the page; 0 takes any that is free.")] = 5006,
     host: Annotated[str, typer.Option(help="localhost, 127.0.0.1 or ::1.")] = "localhost",
+    parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process is gone.")] = None,
 ) -> None:
     """Serve the page of a night until Ctrl-C."""
     from server.serving import Address, serve
 
     _log_to(out)
-    serve(out, Address(host, port), lambda address: typer.echo(f"page: {address}"))
+    serve(out, Address(host, port), lambda address: typer.echo(f"page: {address}"), parent=parent)
 
 
 def _log_to(out: Path) -> None:
     """Log to the night's own folder; a night on a disk that cannot be written is served without a log."""
     import logging
 
+    from stream.night.ledger import LEDGER_FILE
+
     try:
+        # Nothing is written to a folder that holds no night: its name may be mistyped.
+        (out / LEDGER_FILE).stat()
         (out / "log").mkdir(exist_ok=True)
         handler: logging.Handler = logging.FileHandler(out / "log" / "serve.log", encoding="utf-8")
     except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import threading
 import time
@@ -25,11 +26,13 @@ from server.feed import Feed
 from server.page import make_document
 from stream.errors import ConfigurationError, LedgerError
 from stream.night.ledger import LedgerReader
+from stream.processes import end_with_parent, holder_of, on_stop_signals
 
 LOOPBACK_HOSTS = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
 _LEDGER_WAIT_S = 10.0
 _LOOK_INTERVAL_S = 0.2
 _UNUSED_SESSION_MS = 15_000
+_ORDERLY_END_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,13 @@ class Address:
     port: int = 5006
 
 
-def serve(out: Path, address: Address, announce: Callable[[str], None]) -> None:
-    """Serve the page of the night in `out` until SIGINT or SIGTERM; `announce` is called once with its address.
+def serve(out: Path, address: Address, announce: Callable[[str], None], *, parent: int | None = None) -> None:
+    """Serve the page of the night in `out` until SIGINT, SIGTERM or SIGHUP; `announce` is called with its address.
+
+    Parameters
+    ----------
+    parent : int, optional
+        The night process that started this one: the page ends when it is gone, however it ended.
 
     Raises
     ------
@@ -51,8 +59,9 @@ def serve(out: Path, address: Address, announce: Callable[[str], None]) -> None:
         If there is no ledger in `out`, nor after ten seconds where a night is just starting.
     """
     stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stopping.set())
+    on_stop_signals(stopping.set)
+    if parent is not None:
+        end_with_parent(parent, _end_this_process)
     _check(address)
     if not wait_for_ledger(out, stopping):
         return
@@ -70,13 +79,19 @@ def _serve(feed: Feed, address: Address, announce: Callable[[str], None]) -> Non
     asyncio.set_event_loop(asyncio.new_event_loop())
     loop = IOLoop.current()
     server, port = make_server(feed, address)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: loop.add_callback_from_signal(loop.stop))
+    on_stop_signals(lambda: loop.add_callback_from_signal(loop.stop))
     feed.start()
     server.start()
     announce(f"http://{address.host}:{port}/".replace("//::1:", "//[::1]:"))
     loop.start()
     server.stop(wait=False)
+
+
+def _end_this_process() -> None:
+    """Ask the main thread to end; end without it where it does not get to it."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(_ORDERLY_END_S)
+    os._exit(1)
 
 
 def make_server(feed: Feed, address: Address) -> tuple[BaseServer, int]:
@@ -112,7 +127,7 @@ def wait_for_ledger(out: Path, stopping: threading.Event, timeout_s: float = _LE
     Raises
     ------
     LedgerError
-        If `out` is no folder, or has no readable ledger after `timeout_s` seconds.
+        If `out` has no readable ledger: at once where no night holds the folder, otherwise after `timeout_s` seconds.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -124,7 +139,7 @@ def wait_for_ledger(out: Path, stopping: threading.Event, timeout_s: float = _LE
             finally:
                 reader.close()
         except LedgerError:
-            if time.monotonic() >= deadline or not out.is_dir():
+            if time.monotonic() >= deadline or holder_of(out) is None:
                 raise
         if stopping.wait(_LOOK_INTERVAL_S):
             return False

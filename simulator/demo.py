@@ -22,6 +22,7 @@ from simulator.night import FrameFactory, announce, simulate_night
 from simulator.settings import NightSettings
 from simulator.sky import VARIABLE, Sky
 from stream.errors import ConfigurationError, NightError
+from stream.processes import refuse_busy_port
 
 N_BACKLOG = 180
 FRAMES_FOLDER = "frames"
@@ -55,17 +56,18 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions) -> None:
-    """Simulate a backlog, watch it, and go on live until Ctrl-C, SIGTERM or the time is over.
+    """Simulate a backlog, watch it, and go on live until Ctrl-C, SIGTERM, SIGHUP or the time is over.
 
     No process that was started here outlives this call. Within the main thread.
 
     Raises
     ------
     ConfigurationError
-        If the output folder exists, or an option is out of bounds.
+        If the output folder exists, the port is in use, or an option is out of bounds.
     NightError
         If the watching process ended by itself.
     """
+    refuse_busy_port(options.port)
     out = _choose_out(options.out)
     folder = out / FRAMES_FOLDER
     settings = _settings(options)
@@ -74,7 +76,8 @@ def run_demo(options: DemoOptions) -> None:
     truth = simulate_night(folder, settings, n_frames=N_BACKLOG, processes=min(2, os.cpu_count() or 1))
     sky = Sky(settings)
     target = f"{sky.x[VARIABLE]:.0f},{sky.y[VARIABLE]:.0f}"
-    command = [*options.watch_command, str(folder), "--out", str(out), "--target", target, "--port", str(options.port)]
+    command = [*options.watch_command, str(folder), "--out", str(out), "--target", target]
+    command += ["--port", str(options.port), "--parent", str(os.getpid())]
     live = LiveNight(folder, FrameFactory(settings), truth, LiveOptions(first=N_BACKLOG))
     with stop_on_signals() as stop, _watching(command, stop) as watch, _alarm(options.duration_s, stop):
         live.run(stop)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from simulator.night import FrameFactory
 from simulator.truth import TruthWriter
 from simulator.writer import write_slowly
 from stream.atomic_files import write_atomically
+from stream.processes import on_stop_signals
 
 _TRUTH_EVERY_S = 10.0
 _TRUTH_SHARE = 0.02  # of the time may go to writing the truth, which grows with the night
@@ -99,15 +98,10 @@ class LiveNight:
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, instead of ending the process at once; within the main thread."""
+    """An event that Ctrl-C, SIGTERM and SIGHUP set, instead of ending the process at once; within the main thread."""
     stop = threading.Event()
-
-    def request(_signal_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    former = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    restore = on_stop_signals(stop.set)
     try:
         yield stop
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        restore()

@@ -5,10 +5,11 @@ What is heavy to import is imported by the command that needs it, so that ``--he
 
 from __future__ import annotations
 
+import math
 import os
-import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream import output_commands
+from stream.processes import end_with_parent, on_stop_signals
 
 if TYPE_CHECKING:
     from stream.config import Recipe
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from stream.night.ledger import LedgerCounts
     from stream.night.run import NightOptions, Onlooker
 
-_EXPORT_AT_STOP_S = 2.0
+_ALL_ENDED_S = 4.5  # after Ctrl-C, with everything that was started
+_LEAST_EXPORT_S = 0.2
 
 Folder = Annotated[
     Path, typer.Argument(help="Folder of the frames; folders below it are searched too.", metavar="FOLDER")
@@ -96,6 +99,7 @@ def watch(
         bool, typer.Option("--polling", help="Search the folder every 2 s; for network folders, which send no events.")
     ] = False,
     recipe: RecipeFile = None,
+    parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process is gone.")] = None,
 ) -> None:
     """Reduce frames as they appear in a folder, until Ctrl-C; the same command goes on after any stop."""
     from stream.night.run import NightOptions
@@ -111,11 +115,14 @@ def watch(
         port=port if page else None,
     )
     request = _Request(target, tuple(comparisons or ()))
-    with _stop_on_signals() as stop, _health_line() as onlooker:
-        counts = _run(options, used, request, stop=stop, onlooker=onlooker)
-    _say_counts(counts)
-    if counts.n_measured:
-        _export_in_time(out)
+    with _stop_on_signals() as stop:
+        if parent is not None:
+            end_with_parent(parent, stop.set)
+        with _health_line() as onlooker:
+            counts = _run(options, used, request, stop=stop, onlooker=onlooker)
+        _say_counts(counts)
+        if counts.n_measured:
+            _export_in_time(out, stop)
 
 
 def reduce(
@@ -230,18 +237,26 @@ def _save_request(out: Path, request: _Request) -> None:
         save_selection(out, selection)
 
 
+class _Stop(threading.Event):
+    """Set when the night is to stop; remembers when that was."""
+
+    at_s = math.inf
+
+    def set(self) -> None:
+        """Ask for the stop."""
+        self.at_s = min(self.at_s, time.monotonic())
+        super().set()
+
+
 @contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Set an event at SIGINT or SIGTERM, instead of an exception in the middle of something."""
-    stop = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda *_: stop.set())
+def _stop_on_signals() -> Iterator[_Stop]:
+    """Set an event at SIGINT, SIGTERM or SIGHUP, instead of an exception in the middle of something."""
+    stop = _Stop()
+    restore = on_stop_signals(stop.set)
     try:
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()
 
 
 @contextmanager
@@ -312,7 +327,7 @@ def _write_outputs(out: Path) -> None:
     typer.echo(f"{len(paths)} files written to {out}")
 
 
-def _export_in_time(out: Path) -> None:
+def _export_in_time(out: Path, stop: _Stop) -> None:
     """Write the light curves when a watch is stopped, unless that would keep whoever pressed Ctrl-C waiting."""
     import subprocess
 
@@ -324,7 +339,7 @@ def _export_in_time(out: Path) -> None:
             command,
             env=child_environment(),
             stdin=subprocess.DEVNULL,
-            timeout=_EXPORT_AT_STOP_S,
+            timeout=max(min(stop.at_s, time.monotonic()) + _ALL_ENDED_S - time.monotonic(), _LEAST_EXPORT_S),
             check=True,
             start_new_session=True,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -13,12 +14,13 @@ from stream.atomic_files import write_atomically
 from stream.config import Recipe
 from stream.errors import ConfigurationError, LedgerError, NightError
 from stream.night.ledger import LEDGER_FILE
+from stream.processes import LOCK_FILE
 
 RECIPE_FILE = "night.toml"
 RUN_FILE = "night.run.json"
 CATALOG_FOLDER = "cat"
 LOG_FOLDER = "log"
-_LOCK_FILE = ".lock"
+_LOCK_WAIT_S, _LOCK_PAUSE_S = 0.5, 0.02
 _MOUNTS = Path("/proc/mounts")
 _NETWORK_FILE_SYSTEMS = (
     "nfs",
@@ -70,7 +72,7 @@ class NightFolder:
         self.path = out.resolve()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / _LOCK_FILE).open("a+", encoding="ascii")
+            self._lock = (self.path / LOCK_FILE).open("a+", encoding="ascii")
         except OSError as error:
             raise ConfigurationError(f"output folder {out} cannot be written: {error.strerror}") from error
         try:
@@ -106,24 +108,30 @@ class NightFolder:
         self.close()
 
     def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            raise NightError(f"{self.path} is in use by a running night, process {holder}") from error
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                # Whoever asks whether a night runs holds the lock for an instant.
+                if time.monotonic() >= deadline:
+                    self._lock.seek(0)
+                    holder = self._lock.read().strip() or "unknown"
+                    raise NightError(f"{self.path} is in use by a running night, process {holder}") from error
+            time.sleep(_LOCK_PAUSE_S)
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
 
 
 def read_run_file(out: Path) -> RunFile:
-    """Read how to reach the running night of `out`.
+    """Read how to reach the running night of `out`, as it said itself when it started.
 
     Raises
     ------
     NightError
-        If none is running.
+        If none is running: the file is removed at the end, or stays where a night was killed.
     """
     path = out / RUN_FILE
     try:

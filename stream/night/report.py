@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from stream.errors import NightError
 from stream.messages import FrameRejected, NightStatus
 from stream.night.ledger import LedgerCounts, LedgerReader
 from stream.night.night_folder import RunFile, read_run_file
+from stream.processes import holder_of
 
 _SENTENCES_SHOWN = 20
 
@@ -92,11 +92,9 @@ def health_sentence(status: NightStatus) -> str:
 
 
 def _running(out: Path) -> RunFile | None:
+    """The running night; a run file that a killed night left says nothing, whoever has its number now."""
     try:
         run = read_run_file(out)
-        os.kill(run.pid, 0)
-    except (NightError, ProcessLookupError):
+    except NightError:
         return None
-    except PermissionError:
-        pass  # it runs, and belongs to somebody else
-    return run
+    return run if holder_of(out) == run.pid else None

@@ -20,6 +20,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 _SHORT_LIFE_S = 5.0
 _MOST_SHORT_LIVES = 6
 _PAGE_LINE = "page: "
+_SERVE = (sys.executable, "-m", "opticam_live", "serve")
 
 _log = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ class PageServer:
         with self._log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "opticam_live", "serve", str(self._out), "--port", str(self._port)],
+                [*_SERVE, str(self._out), "--port", str(self._port), "--parent", str(os.getpid())],
                 env=child_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -14,6 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from stream.errors import ConfigurationError
+from stream.night.night_folder import NightFolder
+from stream.processes import refuse_busy_port
+from tests.night.processes import is_alive
+from tests.night.waiting import wait_until
 from tests.server.fake_night import FakeNight
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -46,7 +51,7 @@ def small_night(out: Path) -> None:
     night.finish()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_line_with_the_address_then_a_clean_end(tmp_path: Path, number: int) -> None:
     small_night(tmp_path)
     process = start(tmp_path, "--port", "0")
@@ -95,18 +100,48 @@ def test_a_folder_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
     assert done.stderr == f"error: {tmp_path / 'none'} holds no night: there is no night.db in it\n"
 
 
+def test_a_folder_without_a_night_fails_at_once_and_stays_empty(tmp_path: Path) -> None:
+    done = subprocess.run(command(tmp_path), cwd=PROJECT, capture_output=True, text=True, timeout=8.0)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path} holds no night: there is no night.db in it\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_night_that_is_just_starting_is_waited_for(tmp_path: Path) -> None:
     from server.serving import wait_for_ledger
     from stream.errors import LedgerError
 
     never = threading.Event()
-    with pytest.raises(LedgerError, match=r"there is no night\.db in it"):
-        wait_for_ledger(tmp_path, never, timeout_s=0.0)
-    later = threading.Timer(0.3, small_night, (tmp_path,))
-    later.start()
-    assert wait_for_ledger(tmp_path, never, timeout_s=20.0)
-    later.join()
     told_to_stop = threading.Event()
     told_to_stop.set()
-    (tmp_path / "empty").mkdir()
-    assert not wait_for_ledger(tmp_path / "empty", told_to_stop, timeout_s=20.0)
+    with NightFolder(tmp_path):
+        with pytest.raises(LedgerError, match=r"there is no night\.db in it"):
+            wait_for_ledger(tmp_path, never, timeout_s=0.0)
+        assert not wait_for_ledger(tmp_path, told_to_stop, timeout_s=20.0)
+        later = threading.Timer(0.3, small_night, (tmp_path,))
+        later.start()
+        assert wait_for_ledger(tmp_path, never, timeout_s=20.0)
+        later.join()
+
+
+PARENT = """
+import os, subprocess, sys
+words = [*sys.argv[1:], "--parent", str(os.getpid())]
+page = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+print(page.pid, page.stdout.readline(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_page_ends_and_leaves_its_port_when_its_night_is_killed(tmp_path: Path) -> None:
+    small_night(tmp_path)
+    words = [sys.executable, "-c", PARENT, *command(tmp_path, "--port", "0")]
+    with subprocess.Popen(words, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as night:
+        assert night.stdout is not None
+        found = re.match(r"(\d+) page: http://localhost:(\d+)/", night.stdout.readline())
+        assert found is not None
+        with pytest.raises(ConfigurationError, match=f"port {found[2]} on localhost cannot be used"):
+            refuse_busy_port(int(found[2]))
+        night.kill()
+    refuse_busy_port(int(found[2]), timeout_s=10.0)
+    wait_until(lambda: not is_alive(int(found[1])), 10.0, "the end of the page")

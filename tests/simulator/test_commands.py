@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -121,7 +122,7 @@ def test_replay_copies_a_night(tmp_path: Path) -> None:
 
 def demo_script(out: Path, watcher: str, **options: object) -> list[str]:
     """A process that runs the demo with a stand-in for the watching process."""
-    chosen = {"out": out, "cadence_s": 0.2, "watch_command": (sys.executable, "-c", watcher), **options}
+    chosen = {"out": out, "port": 0, "cadence_s": 0.2, "watch_command": (sys.executable, "-c", watcher), **options}
     program = (
         "from pathlib import Path, PosixPath\n"
         "from simulator.demo import DemoOptions, run_demo\n"
@@ -132,8 +133,8 @@ def demo_script(out: Path, watcher: str, **options: object) -> list[str]:
 
 @pytest.mark.parametrize(
     ("end", "watcher"),
-    [(signal.SIGINT, WATCHER), (signal.SIGTERM, STUBBORN_WATCHER)],
-    ids=["interrupt, orderly", "terminate, stubborn"],
+    [(signal.SIGINT, WATCHER), (signal.SIGTERM, STUBBORN_WATCHER), (signal.SIGHUP, WATCHER)],
+    ids=["interrupt, orderly", "terminate, stubborn", "terminal closed, orderly"],
 )
 def test_demo_runs_until_it_is_ended_and_ends_its_children(tmp_path: Path, end: signal.Signals, watcher: str) -> None:
     out = tmp_path / "night"
@@ -153,7 +154,7 @@ def test_demo_runs_until_it_is_ended_and_ends_its_children(tmp_path: Path, end: 
     assert "The page is at http://localhost:4711/" in said
     assert f"opticam-live serve {out}" in said
     assert ("watching ended in order" in said) == (watcher is WATCHER)
-    assert (out / "arguments").read_text() == f"{frames} --out {out} --target 131,115 --port 5006"
+    assert (out / "arguments").read_text() == (f"{frames} --out {out} --target 131,115 --port 0 --parent {demo.pid}")
     truth = load_truth(frames)
     assert len(truth.summary.frames["file"]) == len(list(frames.glob("*.fit")))
 
@@ -166,21 +167,31 @@ def test_demo_ends_by_itself_and_its_backlog_lies_in_the_past(tmp_path: Path) ->
     unix_s = (load_truth(out / FRAMES_FOLDER).column("time_mjd_utc", "2:r")[:, 0] - 40587.0) * 86400.0
     assert (unix_s[:N_BACKLOG] < started + 0.1).all()
     assert unix_s[-1] > started
-    assert (out / "arguments").read_text().endswith("--port 0")
+    assert (out / "arguments").read_text().endswith(f"--port 0 --parent {os.getpid()}")
 
 
 def test_demo_says_when_the_watching_process_failed(tmp_path: Path) -> None:
     with pytest.raises(NightError, match="ended by itself with exit status 1"):
-        run_demo(DemoOptions(out=tmp_path / "night", watch_command=(sys.executable, "-c", FAILING_WATCHER)))
+        run_demo(DemoOptions(out=tmp_path / "night", port=0, watch_command=(sys.executable, "-c", FAILING_WATCHER)))
+
+
+def test_demo_on_a_port_in_use_fails_before_it_simulates(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            ConfigurationError, match=f"^port {port} on localhost cannot be used: Address already in use"
+        ):
+            run_demo(DemoOptions(out=tmp_path / "night", port=port))
+    assert not (tmp_path / "night").exists()
 
 
 def test_demo_never_writes_into_a_folder_that_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(ConfigurationError, match=f"output folder {tmp_path} is not empty: another --out is required"):
-        run_demo(DemoOptions(out=tmp_path))
+        run_demo(DemoOptions(out=tmp_path, port=0))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo-night").mkdir()
-    run_demo(DemoOptions(duration_s=0.0, watch_command=(sys.executable, "-c", WATCHER)))
+    run_demo(DemoOptions(duration_s=0.0, port=0, watch_command=(sys.executable, "-c", WATCHER)))
     assert (tmp_path / "demo-night-2" / FRAMES_FOLDER / "truth.json").exists()
 
 

@@ -1,0 +1,109 @@
+"""What the processes of a night tell of each other: when to end, which port is taken, whether a night runs."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from stream.errors import ConfigurationError
+
+LOCK_FILE = ".lock"
+_LOOK_AT_PARENT_S = 0.2
+_LOOK_AT_PORT_S = 0.1
+
+
+def on_stop_signals(request: Callable[[], object]) -> Callable[[], None]:
+    """Call `request` at SIGINT, SIGTERM and SIGHUP instead of an exception in the middle of something.
+
+    SIGHUP comes when the terminal is closed; it stays ignored where it was (``nohup``). For the main thread.
+
+    Returns
+    -------
+    callable
+        Puts the former handlers back.
+    """
+
+    def handle(number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            _leave_terminal()
+        request()
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    former = {number: signal.signal(number, handle) for number in numbers}
+
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    return restore
+
+
+def _leave_terminal() -> None:
+    """Point output that went to the closed terminal to nowhere: every write to it would be an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if stream.isatty():
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def end_with_parent(parent: int, leave: Callable[[], object]) -> None:
+    """Call `leave`, from a thread of its own, once process `parent` is no longer the parent of this one."""
+
+    def watch() -> None:
+        pause = threading.Event()
+        while os.getppid() == parent:
+            pause.wait(_LOOK_AT_PARENT_S)
+        leave()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def refuse_busy_port(port: int, timeout_s: float = 0.0) -> None:
+    """Raise ConfigurationError if a page cannot be served at a port of localhost; 0 is never refused.
+
+    Parameters
+    ----------
+    timeout_s : float
+        How long to wait for the port: the page of a night that was killed leaves it a moment later.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                    text = f"port {port} on localhost cannot be used: {error.strerror}"
+                    raise ConfigurationError(text) from error
+        time.sleep(_LOOK_AT_PORT_S)
+
+
+def holder_of(out: Path) -> int | None:
+    """Process that holds the output folder `out` as its running night; None if there is none.
+
+    0 where one runs that has not written its number yet. A number alone proves nothing: it may have been given to
+    another process since; the lock on the file ends with the night.
+    """
+    try:
+        with (out / LOCK_FILE).open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = lock.read().strip()
+                return int(text) if text.isdigit() else 0
+    except OSError:
+        return None
+    return None
