@@ -8,13 +8,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulator.night import generate_flats, generate_observations
+    from stream.analysis.analyzer import Analyzer
+    from stream.batch.differential import DifferentialPhotometer
+    from stream.batch.photometers import AperturePhotometer, DefaultLocalBackground, OptimalPhotometer
+    from stream.batch.reducer import Reducer
     from stream.instruments import OPTICAM_MX, Instrument
     from stream.scan import scan_data
 
-__all__ = ["OPTICAM_MX", "Instrument", "generate_flats", "generate_observations", "main", "scan_data"]
+__all__ = [
+    "OPTICAM_MX",
+    "Analyzer",
+    "AperturePhotometer",
+    "DefaultLocalBackground",
+    "DifferentialPhotometer",
+    "Instrument",
+    "OptimalPhotometer",
+    "Reducer",
+    "generate_flats",
+    "generate_observations",
+    "main",
+    "scan_data",
+]
 
 _HOMES = {
+    "Analyzer": "stream.analysis.analyzer",
+    "AperturePhotometer": "stream.batch.photometers",
+    "DefaultLocalBackground": "stream.batch.photometers",
+    "DifferentialPhotometer": "stream.batch.differential",
     "OPTICAM_MX": "stream.instruments",
+    "OptimalPhotometer": "stream.batch.photometers",
+    "Reducer": "stream.batch.reducer",
     "Instrument": "stream.instruments",
     "generate_flats": "simulator.night",
     "generate_observations": "simulator.night",

@@ -45,8 +45,19 @@ def progress(description: str, total: int) -> Iterator[Bar]:
     from tqdm import tqdm
 
     bar_without_thread = type("bar_without_thread", (tqdm,), {"monitor_interval": 0})
-    with bar_without_thread(total=total, desc=f"{PREFIX} {description}", file=sys.stderr, dynamic_ncols=True) as bar:
+    with bar_without_thread(
+        total=total,
+        desc=f"{PREFIX} {description}",
+        file=sys.stderr,
+        dynamic_ncols=True,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}|[{elapsed}<{remaining}]",
+    ) as bar:
         yield bar
+
+
+def step(bar: Bar) -> None:
+    """Advance a bar by one."""
+    bar.update(1)
 
 
 def show_figure(figure: SavableFigure) -> None:

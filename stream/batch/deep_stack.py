@@ -21,6 +21,7 @@ from stream.config import Recipe
 from stream.errors import ConfigurationError, FrameIncompleteError, FrameRejectedError
 from stream.measure.alignment import Alignment, align
 from stream.measure.catalog import with_version
+from stream.measure.exposure import Exposure
 from stream.measure.frames import Frame, read_frame
 from stream.measure.stacking import StackedField, resample, stack_frames
 from stream.measure.transform import Transform
@@ -116,7 +117,7 @@ class _Stack:
         self._block_size = int(np.clip(_BLOCK_BYTES // (4 * shape[0] * shape[1]), _FEWEST_IN_BLOCK, _MOST_IN_BLOCK))
         self._sum = np.zeros(shape, dtype=np.float64)
         self._n = np.zeros(shape, dtype=np.int64)
-        self._measured: list[tuple[Frame, Alignment]] = []
+        self._measured: list[tuple[Exposure, Alignment]] = []
         self.aligned: list[str] = []
         self.times: list[float] = []
         self.sky: list[float] = []
@@ -151,7 +152,7 @@ class _Stack:
         self._take_block()
         return np.asarray(self._sum / np.maximum(self._n, 1), dtype=np.float32)
 
-    def measured(self) -> Iterator[tuple[Frame, Alignment]]:
+    def measured(self) -> Iterator[tuple[Exposure, Alignment]]:
         """Frames that sources are measured on, the reference frame first."""
         yield self._first.frames[0], self._first.alignments[0]
         yield from self._measured

@@ -1,0 +1,56 @@
+"""Files of the notebook interface: the light curves of one photometer, and relative ones by the name of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from stream.analysis.relative import RelativeLightCurve
+from stream.export.night import ExportNight, in_file_names, software_version
+from stream.export.tables import tables
+from stream.export.writers import write_csv
+from stream.night.night_reader import NightReader
+
+
+def read_photometer(out: Path, label: str) -> ExportNight:
+    """Read all light curves of one photometer from the newest set of measurements that has it; raises LedgerError."""
+    reader = NightReader(out, label=label)
+    try:
+        recipe, catalogs = reader.recipe(), reader.catalogs()
+        return ExportNight(
+            recipe=recipe,
+            catalogs=catalogs,
+            fluxes={label: {key: reader.source_fluxes(key, label) for key in sorted(catalogs)}},
+            choices={},
+            frame_names=reader.frame_paths(),
+            facts={
+                "software": software_version(),
+                "instrument": recipe.instrument.name,
+                "recipe": recipe.hash(),
+                "folder": str(reader.folder()),
+            },
+        )
+    finally:
+        reader.close()
+
+
+def write_raw_light_curves(out: Path, label: str) -> list[Path]:
+    """Write ``lcs/<label>/<key>_source_<n>.csv`` of every source; raises LedgerError."""
+    return [write_csv(out, table) for table in tables(read_photometer(out, label), ())]
+
+
+def write_relative_light_curves(
+    out: Path, night: ExportNight, *, curves: Sequence[RelativeLightCurve], prefix: str
+) -> list[Path]:
+    """Write ``relative_light_curves/<prefix>_<key>_<label>_light_curve.csv`` of every curve."""
+    bare = replace(night, fluxes={})
+    return [
+        write_csv(out, replace(table, path=f"relative_light_curves/{file_stem(curve, prefix)}_light_curve"))
+        for curve, table in zip(curves, tables(bare, curves), strict=True)
+    ]
+
+
+def file_stem(curve: RelativeLightCurve, prefix: str) -> str:
+    """Begin of the names of the files of a curve: ``test_1-g_aperture_annulus``."""
+    return "_".join(part for part in (prefix, in_file_names(curve.key), curve.label) if part)

@@ -1,0 +1,236 @@
+"""A reduction in steps, for notebooks: headers, catalogs, then one photometer after the other."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stream.batch.deep_stack import DeepCatalog, build_deep_catalog
+from stream.batch.outputs import write_raw_light_curves
+from stream.batch.photometers import Photometer
+from stream.batch.progress_by_key import KeyBars
+from stream.config import Recipe
+from stream.errors import ConfigurationError, LedgerError, NightError
+from stream.instruments import OPTICAM_MX, Instrument
+from stream.measure.catalog import load_catalog, save_catalog
+from stream.messages import Catalog
+from stream.night.ledger import LEDGER_FILE, LedgerReader
+from stream.night.night_folder import CATALOG_FOLDER
+from stream.night.run import NightOptions, Onlooker, run_night
+from stream.notebook import progress, say, show_figure, step
+from stream.plots import catalogs_figure, save_figure
+from stream.scan import frame_names, scan_with_progress
+
+_SENTENCES_SHOWN = 5
+
+
+class Reducer:
+    """Reduces the frames of a folder with the pipeline, the workers and the ledger of the live night.
+
+    Parameters
+    ----------
+    data_directory : path
+        Folder of the frames.
+    out_directory : path
+        Folder of the outputs; it is made if it does not exist.
+    instrument : Instrument, optional
+        How headers are read; default `OPTICAM_MX`, or that of the recipe.
+    recipe : Recipe, optional
+        All other settings. Its photometers are not used: `photometry` is told which.
+    n_workers : int, optional
+        Worker processes; one a core unless given.
+    show_plots : bool
+        Show figures below the cells of a notebook; they are saved in any case.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder of the frames does not exist, holds no frame, or none whose header can be used.
+    """
+
+    def __init__(
+        self,
+        data_directory: Path | str,
+        out_directory: Path | str,
+        instrument: Instrument | None = None,
+        *,
+        recipe: Recipe | None = None,
+        n_workers: int | None = None,
+        show_plots: bool = True,
+    ) -> None:
+        self.data_directory, self.out_directory = Path(data_directory), Path(out_directory)
+        self.recipe = _recipe_of(instrument, recipe)
+        self._n_workers = n_workers or os.cpu_count() or 1
+        self._show = show_plots
+        names = frame_names(self.data_directory, self.out_directory)
+        self._make_out()
+        self.scan = scan_with_progress(self.data_directory, names, self.recipe.instrument)
+        for line in self.scan.lines():
+            say(line)
+        say()
+        if not self.scan.facts:
+            raise ConfigurationError(f"no frame in {self.data_directory} has a header that {self._instrument} explains")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Cameras and filters that the headers name."""
+        return tuple(self.scan.by_key)
+
+    def create_catalogs(self) -> None:
+        """Align and stack all frames of each key, and find, number and measure the sources of the stack.
+
+        Writes ``cat/<key>_catalog.ecsv``, a picture of all of them as ``cat/catalogs.pdf`` and ``.png``, and the
+        background of each frame as ``diag/background.pdf``. What was measured with former catalogs stays as it is.
+
+        Raises
+        ------
+        ConfigurationError
+            If the frames of a key show no source.
+        """
+        say("Creating source catalogs.")
+        built = {key: self._build_catalog(key) for key in self.keys}
+        folder = self.out_directory / CATALOG_FOLDER
+        folder.mkdir(exist_ok=True)
+        for key, made in built.items():
+            save_catalog(made.catalog, _catalog_path(folder, key))
+        figure = catalogs_figure([(made.catalog, made.picture) for made in built.values()])
+        save_figure(figure, folder / "catalogs.png")
+        self._keep(figure, folder / "catalogs.pdf")
+
+    def photometry(self, photometer: Photometer) -> None:
+        """Measure every source on every frame, and write ``lcs/<label>/<key>_source_<n>.csv``.
+
+        Each photometer makes a set of measurements of its own in the ledger; light curves of former ones stay. The
+        same call again measures only frames that came since.
+
+        Raises
+        ------
+        ConfigurationError
+            If there are no catalogs yet, or the photometer is given something that it cannot work with.
+        NightError
+            If the output folder is in use, or workers do not start.
+        """
+        recipe = photometer.apply_to(self.recipe)
+        (label,) = recipe.labels()
+        catalogs = self._catalogs()
+        say(f"Photometry results will be saved to lcs/{label} in {self.out_directory}.")
+        options = NightOptions(
+            self.data_directory,
+            self.out_directory,
+            self._n_workers,
+            finite=True,
+            remeasure=_needs_new_set(self.out_directory, recipe, catalogs),
+            catalogs=tuple(_catalog_path(self.out_directory / CATALOG_FOLDER, key) for key in catalogs),
+        )
+        with self._bars() as onlooker:
+            counts = run_night(options, recipe, stop=threading.Event(), onlooker=onlooker)
+        if counts.n_pending:
+            raise NightError(f"{counts.n_pending} frames were not measured: the same call goes on with them")
+        self._say_rejections(label)
+        write_raw_light_curves(self.out_directory, label)
+
+    @property
+    def _instrument(self) -> str:
+        return self.recipe.instrument.name
+
+    def _make_out(self) -> None:
+        if self.out_directory.is_dir():
+            return
+        say(f"{self.out_directory} not found, attempting to create ...")
+        try:
+            self.out_directory.mkdir(parents=True)
+        except OSError as error:
+            raise ConfigurationError(f"output folder {self.out_directory} cannot be made: {error.strerror}") from error
+        say(f"{self.out_directory} created.")
+
+    def _build_catalog(self, key: str) -> DeepCatalog:
+        frames = [(facts.time_mjd_utc, name) for name, facts in self.scan.facts.items() if facts.key == key]
+        names = [name for _, name in sorted(frames)]
+        with progress(f"Aligning {key} images", len(names)) as bar:
+            made = build_deep_catalog(
+                key, names, folder=self.data_directory, recipe=self.recipe, advance=lambda: step(bar)
+            )
+        say("Done.")
+        say(f"{made.n_aligned} image(s) aligned.")
+        say(f"{len(made.not_aligned)} image(s) could not be aligned.")
+        _say_some(made.not_aligned)
+        say()
+        return made
+
+    def _catalogs(self) -> dict[str, Catalog]:
+        """Catalogs of the output folder, those of an earlier session included."""
+        folder = self.out_directory / CATALOG_FOLDER
+        paths = {key: _catalog_path(folder, key) for key in self.keys}
+        missing = [key for key, path in paths.items() if not path.is_file()]
+        if missing:
+            raise ConfigurationError(
+                f"{folder} holds no catalog of {', '.join(missing)}: create_catalogs() must come before photometry()"
+            )
+        return {key: load_catalog(path) for key, path in paths.items()}
+
+    @contextmanager
+    def _bars(self) -> Iterator[Onlooker]:
+        bars = KeyBars(self.out_directory, self.scan.by_key)
+        try:
+            yield Onlooker(on_status=bars.show)
+            bars.finish()
+        finally:
+            bars.close()
+
+    def _say_rejections(self, label: str) -> None:
+        reader = LedgerReader(self.out_directory, label=label)
+        try:
+            rejected = reader.rejected()
+            n_rejected = reader.counts().n_rejected
+        finally:
+            reader.close()
+        if n_rejected:
+            say(f"{n_rejected} image(s) could not be measured.")
+            _say_some([each.sentence for each in rejected])
+
+    def _keep(self, figure: Any, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_figure(figure, path)
+        say(f"Plot saved to {path}.")
+        if self._show:
+            show_figure(figure)
+
+
+def _recipe_of(instrument: Instrument | None, recipe: Recipe | None) -> Recipe:
+    if recipe is None:
+        return Recipe(instrument=instrument or OPTICAM_MX())
+    return recipe if instrument is None else msgspec.structs.replace(recipe, instrument=instrument)
+
+
+def _needs_new_set(out: Path, recipe: Recipe, catalogs: Mapping[str, Catalog]) -> bool:
+    """Whether the newest measurements in `out` are by another recipe or with other catalogs."""
+    if not (out / LEDGER_FILE).is_file():
+        return False
+    reader = LedgerReader(out)
+    try:
+        same = reader.recipe().hash() == recipe.hash()
+        measured_with = reader.catalogs()
+    except LedgerError:
+        return True  # of another version of the program, or without a single set
+    finally:
+        reader.close()
+    return not same or any(
+        measured_with[key].version != catalogs[key].version for key in measured_with & catalogs.keys()
+    )
+
+
+def _catalog_path(folder: Path, key: str) -> Path:
+    return folder / f"{key.replace(':', '-')}_catalog.ecsv"
+
+
+def _say_some(sentences: tuple[str, ...] | list[str]) -> None:
+    for sentence in sentences[:_SENTENCES_SHOWN]:
+        say(f"  {sentence}")
+    if len(sentences) > _SENTENCES_SHOWN:
+        say(f"  and {len(sentences) - _SENTENCES_SHOWN} more")
