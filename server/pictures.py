@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.frame_names import FrameName, file_of, parse_frame_name
 from stream.messages import FloatArray
 
 MAX_SIDE_PX = 512
@@ -38,21 +40,37 @@ class Picture:
 
 
 def read_picture(path: Path, *, frame_id: int) -> Picture | None:
-    """Read a FITS file and make its picture; None where there is no longer a readable image.
+    """Read a frame and make its picture; None where there is no longer a readable image.
 
-    Frames may be moved away while a night runs, so an absent file is no error here.
+    `path` may end in the place of the frame in its file, as ``cube.fits[0,17]``. Frames may be moved away while a night
+    runs, so an absent file is no error here. Frames of the ledger were read by a worker before, so that a file over
+    which a library crashes has met it there.
     """
     from astropy.io import fits
 
+    wanted = parse_frame_name(path.name)
     try:
-        with fits.open(path, memmap=False) as hdus:
-            images = [hdu.data for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
-    except (OSError, ValueError, TypeError, EOFError):
+        with fits.open(file_of(path), memmap=False) as hdus:
+            image = _image_of(hdus, wanted)
+    except (OSError, ValueError, TypeError, EOFError, IndexError):
         return None
-    if not images:
+    if image is None or image.ndim != 2:
         return None
-    image = np.asarray(images[0], dtype=np.float32)
     return Picture(frame_id, path.name, stretch(downsample(image, MAX_SIDE_PX)), (image.shape[0], image.shape[1]))
+
+
+def _image_of(hdus: Any, wanted: FrameName) -> NDArray[np.float32] | None:
+    """The image of a named place, or the first one of the file; only the plane that is shown is read."""
+    if wanted.hdu is not None:
+        section = hdus[wanted.hdu].section
+        return np.asarray(section[:] if wanted.plane is None else section[wanted.plane], dtype=np.float32)
+    for hdu in hdus:
+        n_axes = hdu.header.get("NAXIS") if hdu.is_image else None
+        if n_axes == 2:
+            return np.asarray(hdu.data, dtype=np.float32)
+        if n_axes == 3 and hdu.shape[0] == 1:
+            return np.asarray(hdu.section[0], dtype=np.float32)
+    return None
 
 
 def downsample(image: NDArray[np.float32], max_side_px: int) -> NDArray[np.float32]:

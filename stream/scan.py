@@ -12,7 +12,7 @@ import typer
 
 from stream.errors import ConfigurationError, FrameIncompleteError, FrameRejectedError
 from stream.instruments import FrameFacts, Instrument
-from stream.measure.frames import peek_frame
+from stream.measure.frames import FramePeek, list_frames
 from stream.night.folder_scan import FolderScan, refusal_of, safe_name
 
 
@@ -62,7 +62,7 @@ def frame_names(folder: Path, exclude: Path | None = None) -> list[str]:
     names = sorted(FolderScan(folder, exclude or folder / ".none").new_names())
     if not names:
         raise ConfigurationError(
-            f"folder {folder} holds no frames: no file ends in .fit, .fits or .fts (or these and .gz)"
+            f"folder {folder} holds no frames: no file ends in .fit, .fits or .fts (or these and .gz or .fz)"
         )
     return names
 
@@ -70,17 +70,17 @@ def frame_names(folder: Path, exclude: Path | None = None) -> list[str]:
 def scan_frames(
     folder: Path, names: Sequence[str], *, instrument: Instrument, advance: Callable[[], None] = lambda: None
 ) -> ScanReport:
-    """Read the headers of frames; `advance` is called after each."""
+    """Read the headers of files, each of which may hold several frames; `advance` is called after each file."""
     binnings: set[int] = set()
     by_key: Counter[str] = Counter()
     problems: list[str] = []
     usable: dict[str, FrameFacts] = {}
     for name in names:
-        facts = _facts_of(folder, name, instrument, problems.append)
-        if facts is not None:
+        found = _facts_of(folder, name, instrument, problems.append)
+        for facts in found.values():
             binnings.add(facts.binning)
             by_key[facts.key] += 1
-            usable[name] = facts
+        usable |= found
         advance()
     return ScanReport(len(names), tuple(sorted(binnings)), dict(sorted(by_key.items())), tuple(problems), usable)
 
@@ -129,20 +129,42 @@ def scan_with_progress(folder: Path, names: Sequence[str], instrument: Instrumen
     return report
 
 
-def _facts_of(folder: Path, name: str, instrument: Instrument, report: Callable[[str], None]) -> FrameFacts | None:
+def _facts_of(folder: Path, name: str, instrument: Instrument, report: Callable[[str], None]) -> dict[str, FrameFacts]:
+    """Facts of the usable frames of a file, by name of the frame."""
     refusal = refusal_of(folder, name)
     if refusal is not None:
         report(refusal)
-        return None
+        return {}
     try:
-        header = peek_frame(folder / name, name).header
+        peeks = list_frames(folder / name, name, instrument)
     except (FrameRejectedError, FrameIncompleteError) as error:
         report(str(error))
-        return None
+        return {}
     except OSError as error:
         report(f"{safe_name(name)} cannot be read: {error.strerror}")
-        return None
-    problems = instrument.problems(header, name)
-    for problem in problems:
-        report(problem)
-    return None if problems else instrument.describe(header, name)
+        return {}
+    facts: dict[str, FrameFacts] = {}
+    for peek in peeks:
+        problems = instrument.problems(peek.header, peek.name)
+        for problem in problems:
+            report(problem)
+        if not problems:
+            facts[peek.name] = instrument.describe(peek.header, peek.name)
+    _report_twins(facts, peeks, report)
+    return facts
+
+
+def _report_twins(facts: Mapping[str, FrameFacts], peeks: Sequence[FramePeek], report: Callable[[str], None]) -> None:
+    """Say so where frames of one file share key and time: one of them may be errors or a mask."""
+    first: dict[tuple[str, float], str] = {}
+    for peek in peeks:
+        fact = facts.get(peek.name)
+        if fact is None:
+            continue
+        twin = first.setdefault((fact.key, fact.time_mjd_utc), peek.name)
+        if twin != peek.name:
+            report(
+                f"{twin} and {peek.name} are both of key {fact.key} at the same time: "
+                "extensions of the instrument must name the HDUs that hold frames"
+            )
+            return

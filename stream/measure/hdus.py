@@ -133,7 +133,10 @@ def has_plain_image(header: Header, extensions: Sequence[str]) -> bool:
 
 
 def list_places(source: Source, name: str, extensions: Sequence[str]) -> list[ImagePlace]:
-    """All frames of a file, in order; empty if there is none (yet). The only one has the name of the file.
+    """All frames of a file, in order; empty if there is none (yet).
+
+    The only frame of a file has the name of the file, unless it is one of the `extensions` that the instrument names:
+    then others, which do not know the instrument, could not tell it from the HDUs beside it.
 
     Raises
     ------
@@ -160,7 +163,7 @@ def list_places(source: Source, name: str, extensions: Sequence[str]) -> list[Im
         promised = primary.get("NEXTEND")
         if isinstance(promised, int) and n_hdus - 1 < promised:
             raise FrameIncompleteError(f"{name} is truncated: it holds {n_hdus - 1} of {promised} extensions")
-    return [replace(places[0], name=FrameName(name))] if len(places) == 1 else places
+    return [replace(places[0], name=FrameName(name))] if len(places) == 1 and not extensions else places
 
 
 def find_place(source: Source, wanted: FrameName) -> ImagePlace:

@@ -8,16 +8,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_SUFFIXES = (".fit", ".fits", ".fts")
-_FRAME_SUFFIXES = (*_SUFFIXES, *(f"{suffix}.gz" for suffix in _SUFFIXES))
+from stream.frame_names import is_frame_name
+
+__all__ = ["FolderScan", "is_frame_name", "refusal_of", "safe_name"]
+
 _YIELD_EVERY = 500
 
 _log = logging.getLogger(__name__)
-
-
-def is_frame_name(name: str) -> bool:
-    """Whether a file name is that of a frame; hidden and temporary ones are not."""
-    return not name.startswith(".") and name.lower().endswith(_FRAME_SUFFIXES)
 
 
 def safe_name(relative: str) -> str:

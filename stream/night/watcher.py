@@ -3,6 +3,9 @@
 A file is complete when its header and data bytes are all there (padding may be missing) and it was closed or moved
 in, or its size and modification time have held still for a moment. A file that stays incomplete arrives after a
 time-out all the same; the worker then says what is wrong with it. Folders below the night's folder are searched too.
+
+A file of several frames (extensions, planes of a cube) arrives as a whole, once all of it is there: every frame of it
+under a name of its own. After a restart such a file is listed again, and what the ledger has already is left out.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from watchdog.observers.api import BaseObserver
 
 from stream.errors import FrameIncompleteError, FrameRejectedError
 from stream.instruments import Instrument
-from stream.measure.frames import peek_frame
+from stream.measure.frames import FramePeek, list_frames
 from stream.messages import FrameArrived
 from stream.night.folder_scan import FolderScan, is_frame_name, refusal_of, safe_name
 
@@ -80,7 +83,7 @@ class WatchSettings:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A file that arrived; `refusal` says why it must not be opened."""
+    """A frame that arrived; `refusal` says why it must not be opened."""
 
     message: FrameArrived
     refusal: str | None = None
@@ -222,12 +225,12 @@ class Watcher:
         for name in sorted(self._candidates):
             if self._stopped.is_set():
                 return
-            arrival = self._check(name, self._candidates[name])
-            if arrival is not None:
-                self._known.add(arrival.message.path)
+            found = self._check(name, self._candidates[name])
+            if found is not None:
+                arrived += [arrival for arrival in found if arrival.message.path not in self._known]
+                self._known.add(safe_name(name))
                 del self._candidates[name]
-                arrived.append(arrival)
-            if len(arrived) == _DELIVERED_AT_ONCE and not self._settings.finite:
+            if len(arrived) >= _DELIVERED_AT_ONCE and not self._settings.finite:
                 self._deliver(_in_order(arrived), False)
                 arrived = []
         for name in [name for name, candidate in self._candidates.items() if candidate.mtime_ns < 0]:
@@ -235,8 +238,8 @@ class Watcher:
         if arrived:
             self._deliver(_in_order(arrived), False)
 
-    def _check(self, name: str, candidate: _Candidate) -> Arrival | None:
-        """Return the arrival of a file if it has arrived; a file that is gone loses its modification time."""
+    def _check(self, name: str, candidate: _Candidate) -> list[Arrival] | None:
+        """Return what arrived if the file has arrived; a file that is gone loses its modification time."""
         refusal = refusal_of(self._folder, name)
         try:
             status = (self._folder / name).lstat() if refusal else (self._folder / name).stat()
@@ -245,50 +248,49 @@ class Watcher:
             return None
         message = FrameArrived(safe_name(name), status.st_size, status.st_mtime_ns, time.time())
         if refusal is not None:
-            return Arrival(message, refusal)
+            return [Arrival(message, refusal)]
         now_s = time.monotonic()
         if (candidate.size_bytes, candidate.mtime_ns) != (status.st_size, status.st_mtime_ns):
             candidate.was_old = candidate.mtime_ns < 0 and time.time() - status.st_mtime > self._settings.old_s
             candidate.size_bytes, candidate.mtime_ns = status.st_size, status.st_mtime_ns
             candidate.still_since_s, candidate.incomplete = now_s, False
         still_s = now_s - candidate.still_since_s
-        return self._arrival(name, candidate, message, still_s)
+        return self._arrivals(name, candidate, message, still_s)
 
-    def _arrival(self, name: str, candidate: _Candidate, message: FrameArrived, still_s: float) -> Arrival | None:
+    def _arrivals(
+        self, name: str, candidate: _Candidate, message: FrameArrived, still_s: float
+    ) -> list[Arrival] | None:
         settings = self._settings
         settled = candidate.closed or candidate.was_old
         if candidate.incomplete:
             # That it was closed says little here: copies are made in pieces.
             late = (candidate.was_old and settings.finite) or still_s >= settings.incomplete_s
-            return Arrival(message) if late else None
+            return [Arrival(message)] if late else None
         if not settled and still_s < settings.hold_s:
             return None
         try:
-            header = peek_frame(self._folder / name, name).header
+            peeks = list_frames(self._folder / name, name, self._instrument)
         except FrameIncompleteError:
             candidate.incomplete = True
-            return self._arrival(name, candidate, message, still_s)
+            return self._arrivals(name, candidate, message, still_s)
         except (FrameRejectedError, OSError):
-            return Arrival(message) if settled or still_s >= settings.odd_hold_s else None
+            return [Arrival(message)] if settled or still_s >= settings.odd_hold_s else None
         except Exception:  # noqa: BLE001  (one file must not end the night; the worker meets the same and says so)
             _log.exception("header of %s", name)
-            return Arrival(message)
+            return [Arrival(message)]
+        return [Arrival(self._described(peek, message)) for peek in peeks]
+
+    def _described(self, peek: FramePeek, message: FrameArrived) -> FrameArrived:
+        """The message about a frame of a file, with key and time if its header tells them."""
+        key = mjd = None
         try:
-            facts = self._instrument.describe(header, name)
+            facts = self._instrument.describe(peek.header, peek.name)
+            key, mjd = facts.key, facts.time_mjd_utc
         except FrameRejectedError:
-            return Arrival(message)
-        except Exception:  # noqa: BLE001  (as above)
-            _log.exception("header of %s", name)
-            return Arrival(message)
-        arrived = FrameArrived(
-            message.path,
-            message.size_bytes,
-            message.mtime_ns,
-            time.time(),
-            facts.key,
-            facts.time_mjd_utc,
-        )
-        return Arrival(arrived)
+            pass  # the worker meets the same and says so
+        except Exception:  # noqa: BLE001  (one file must not end the night; the worker meets the same)
+            _log.exception("header of %s", peek.name)
+        return FrameArrived(peek.name, message.size_bytes, message.mtime_ns, time.time(), key, mjd)
 
 
 class _Handler(FileSystemEventHandler):
