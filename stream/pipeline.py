@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from stream.config import FORCED_PHOTOMETERS, PhotometerSettings, Recipe
 from stream.errors import FrameRejectedError, Reason
 from stream.flags import Flag
+from stream.instruments import LOWEST_ALTITUDE_DEG
 from stream.measure.alignment import Alignment, AlignmentStars, align
 from stream.measure.background import mesh_background
 from stream.measure.centroids import centre_stars
@@ -25,8 +26,9 @@ from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_force
 from stream.measure.psf import FWHM_PER_SIGMA, SMALLEST_SIGMA_PX, Psf
 from stream.measure.transform import Transform
 from stream.messages import NOT_KNOWN, Catalog, FloatArray, FrameMeasured, source_columns
-from stream.timestamps import SkyPosition, airmass, altitude_deg, barycentric_mjd_tdb
+from stream.timestamps import SkyPosition, airmass, altitude_deg, barycentric_mjd_tdb, separation_deg
 
+_FARTHEST_TARGET_DEG = 2.0
 _FEW_STARS = 3
 _LARGE_RESIDUAL_FWHM = 0.15
 _CLOUDY = 0.5
@@ -96,6 +98,7 @@ def process_frame(
     """
     started = time.thread_time()
     _check_fits_catalog(frame, reference.catalog)
+    _check_target_position(frame, recipe)
     alignment = align(
         frame,
         reference.stars,
@@ -179,6 +182,32 @@ def _check_fits_catalog(frame: Frame, catalog: Catalog) -> None:
             Reason.WRONG_SHAPE,
             f"{frame.name} has {columns} x {rows} pixels at binning {frame.facts.binning}; the catalog of "
             f"{catalog.key} requires {catalog.frame_shape[1]} x {catalog.frame_shape[0]} at {catalog.binning}",
+        )
+
+
+def _check_target_position(frame: Frame, recipe: Recipe) -> None:
+    """Refuse coordinates of the target that cannot be: a wrong unit would shift every time by minutes."""
+    target = recipe.target_position
+    if target is None:
+        return
+    words = f"the coordinates of the target (RA {target.ra_deg:.4f}, Dec {target.dec_deg:.4f} degrees) are"
+    facts = frame.facts
+    altitude = altitude_deg(facts.time_mjd_utc, target, recipe.instrument.site.position())
+    if altitude < LOWEST_ALTITUDE_DEG:
+        raise FrameRejectedError(
+            Reason.BAD_POINTING,
+            f"{words} {-altitude:.0f} degrees below the horizon of {recipe.instrument.name} at the time of "
+            f"{frame.name}: check them, and whether the right ascension is in hours or degrees",
+        )
+    if facts.pointing is None:
+        return
+    apart = separation_deg(facts.pointing, target)
+    if apart > max(_FARTHEST_TARGET_DEG, max(frame.shape) * facts.pixel_scale_arcsec / 3600.0):
+        names = recipe.instrument.keywords
+        raise FrameRejectedError(
+            Reason.BAD_POINTING,
+            f"{words} {apart:.1f} degrees away from the pointing of {frame.name} (keywords {names.ra}, {names.dec}), "
+            "which is outside of its field: check both, and whether a right ascension is in hours or degrees",
         )
 
 

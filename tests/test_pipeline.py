@@ -12,13 +12,13 @@ import pytest
 
 from simulator.settings import ScenarioScales
 from simulator.sky import VARIABLE
-from stream.config import APERTURE_LABEL, OPTIMAL_LABEL
+from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, Recipe
 from stream.errors import FrameRejectedError, Reason
 from stream.flags import Flag
 from stream.measure.frames import Frame
 from stream.measure.transform import Transform
 from stream.messages import SOURCE_COLUMNS, FrameMeasured
-from stream.pipeline import Reference
+from stream.pipeline import Reference, process_frame
 from stream.timestamps import SkyPosition, barycentric_mjd_tdb
 from tests.measure.synthetic import noisy, round_stars
 from tests.nights import RECIPE, SMALL, SimulatedNight, measured, process, with_stars
@@ -346,6 +346,28 @@ def test_times_pointings_and_clocks(plain: SimulatedNight, reference: Reference)
     assert again.time_bmjd_tdb == barycentric_mjd_tdb(frame.facts.time_mjd_utc, target, site)
     coarse = replace(frame, facts=replace(frame.facts, time_resolution_s=1.0))
     assert measured(coarse, reference).flags == int(Flag.TIME_UNCERTAIN)
+
+
+def test_coordinates_of_the_target_that_cannot_be_are_refused(plain: SimulatedNight) -> None:
+    frame, catalog = plain.frame(7), plain.catalog()
+    pointing = frame.facts.pointing
+    assert pointing is not None
+    near = SkyPosition(pointing.ra_deg + 0.5, pointing.dec_deg)
+    process_frame(frame, Reference.from_catalog(catalog, with_target(near)), with_target(near))
+    wrong = {
+        "degrees below the horizon": SkyPosition((pointing.ra_deg + 180.0) % 360.0, -60.0),
+        r"degrees away from the pointing of .*keywords RA, DEC": SkyPosition((pointing.ra_deg + 30.0) % 360.0, 31.0),
+    }
+    for words, target in wrong.items():
+        recipe = with_target(target)
+        with pytest.raises(FrameRejectedError, match=words) as caught:
+            process_frame(frame, Reference.from_catalog(catalog, recipe), recipe)
+        assert caught.value.reason is Reason.BAD_POINTING
+        assert frame.name in caught.value.sentence
+
+
+def with_target(position: SkyPosition) -> Recipe:
+    return msgspec.structs.replace(RECIPE, target_position=position)
 
 
 def test_the_frame_is_not_changed_and_the_message_is_repeatable(plain: SimulatedNight, reference: Reference) -> None:
