@@ -1,0 +1,134 @@
+"""Reading bias, dark and flat frames: what their headers lack is not asked for.
+
+A bias has no exposure time, bias and dark were taken through any filter or none, and where the telescope looked when
+flats were taken matters to nobody. Shape, binning, camera and gain have to be those of the frames of the sky.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.errors import ConfigurationError, FrameIncompleteError, FrameRejectedError
+from stream.frame_names import is_frame_name
+from stream.instruments import FrameFacts, Header, HeaderValue, Instrument
+from stream.measure.frames import Frame, list_frames, read_frame
+from stream.measure.masters import Kind
+from stream.measure.rebinning import rebin_frame
+
+MOST_FRAMES = 200
+"""So many frames of a kind and camera are joined; more would change no master visibly."""
+
+_TIME_KEYWORD, _TIME = "OPL-TIME", "2000-01-01T00:00:00"
+_NO_FILTER = "none"
+_NO_EXPOSURE_S = 1e-3
+_TYPES: dict[Kind, tuple[str, ...]] = {"bias": ("bias", "zero"), "dark": ("dark",), "flat": ("flat",)}
+
+
+class _CalibrationHeaders(Instrument, frozen=True, kw_only=True):
+    """An instrument whose frames are calibration frames of one kind."""
+
+    kind: Kind
+    image_type: str
+    filters_known: bool
+
+    def describe(self, header: Header, frame_name: str) -> FrameFacts:
+        """Read the facts that matter; the time is no time."""
+        self._check_kind(header, frame_name)
+        patched: dict[str, HeaderValue] = {**header, _TIME_KEYWORD: _TIME}
+        if self.kind != "flat" and not self.filters_known:
+            patched[self.keywords.filter] = _NO_FILTER
+        if self.kind == "bias":
+            patched[self.keywords.exposure] = _NO_EXPOSURE_S
+        return super().describe(patched, frame_name)
+
+    def _check_kind(self, header: Header, frame_name: str) -> None:
+        value = str(header.get(self.image_type, "")).strip() if self.image_type else ""
+        for kind, words in _TYPES.items():
+            if kind != self.kind and value.lower().startswith(words):
+                raise ConfigurationError(
+                    f"keyword {self.image_type} of {frame_name} is {value!r}: a {self.kind} frame is required"
+                )
+
+
+def _headers_of(instrument: Instrument, kind: Kind) -> _CalibrationHeaders:
+    keywords = msgspec.structs.replace(
+        instrument.keywords, ra="", dec="", image_type="", date="", time=_TIME_KEYWORD, plane_time=""
+    )
+    fields = {name: getattr(instrument, name) for name in Instrument.__struct_fields__}
+    fields |= {"keywords": keywords, "time_format": "iso", "time_scale": "utc", "utc_offset_h": 0.0}
+    # Where the camera follows from the filter, the filter has to be there for darks too.
+    known = bool(instrument.camera_of_filter) and not instrument.keywords.camera
+    return _CalibrationHeaders(**fields, kind=kind, image_type=instrument.keywords.image_type, filters_known=known)
+
+
+def list_calibration_files(folder: Path) -> tuple[Path, ...]:
+    """Files of frames in a folder and below it, by name.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(f"folder of calibration frames {folder} does not exist")
+    return tuple(path for path in sorted(folder.rglob("*")) if is_frame_name(path.name) and path.is_file())
+
+
+def read_calibration_frames(
+    files: Sequence[Path], kind: Kind, instrument: Instrument, *, rebin: int = 1
+) -> dict[str, list[Frame]]:
+    """Read calibration frames: flats by key, bias and dark frames by camera; at most 200 each.
+
+    Raises
+    ------
+    ConfigurationError
+        If a file is no frame, or one of another kind; the sentence names it.
+    """
+    headers = _headers_of(instrument, kind)
+    frames: dict[str, list[Frame]] = {}
+    for path in files:
+        try:
+            for peek in list_frames(path, path.name, headers):
+                place = path.with_name(peek.name)
+                frame = rebin_frame(read_frame(place, peek.name, headers), rebin)
+                key = frame.facts.key
+                found = frames.setdefault(key if kind == "flat" else key.partition(":")[0], [])
+                if len(found) < MOST_FRAMES:
+                    found.append(frame)
+        except (FrameRejectedError, FrameIncompleteError, OSError) as error:
+            raise ConfigurationError(f"{kind} frame: {error}") from error
+    if kind == "bias":
+        return {
+            name: [replace(frame, facts=replace(frame.facts, exposure_s=0.0)) for frame in group]
+            for name, group in frames.items()
+        }
+    return frames
+
+
+def read_bad_pixels(path: Path, *, rebin: int = 1) -> NDArray[np.bool_]:
+    """Read a bad-pixel map: a FITS image in which everything but 0 is bad.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is no FITS image of two axes.
+    """
+    from astropy.io import fits
+
+    try:
+        with fits.open(path) as hdus:
+            image = next((np.asarray(hdu.data) for hdu in hdus if hdu.data is not None), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigurationError(f"bad-pixel map {path} cannot be read: {error}") from error
+    if image is None or image.ndim != 2:
+        raise ConfigurationError(f"bad-pixel map {path} is no image of two axes")
+    bad = image != 0
+    rows, columns = (side // rebin for side in bad.shape)
+    squares = bad[: rows * rebin, : columns * rebin].reshape(rows, rebin, columns, rebin)
+    return np.asarray(squares.any(axis=(1, 3)))

@@ -1,0 +1,236 @@
+"""Masters of a night: made from folders of calibration frames, written as FITS, read by every worker."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.atomic_files import write_atomically
+from stream.config import Recipe
+from stream.errors import ConfigurationError, NightError
+from stream.measure.calibration import Calibration
+from stream.measure.calibration_frames import list_calibration_files, read_bad_pixels, read_calibration_frames
+from stream.measure.masters import (
+    Below,
+    Kind,
+    Master,
+    check_fits,
+    make_bias,
+    make_dark,
+    make_flat,
+    measured_read_variance,
+)
+
+_SUFFIX = ".fits"
+_BAD = "bad"
+_ALL = "all"
+_KINDS: tuple[Kind, ...] = ("bias", "dark", "flat")
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationFolders:
+    """Where the calibration frames of a night are.
+
+    Attributes
+    ----------
+    bad_pixels : tuple of Path
+        FITS images in which everything but 0 is bad; they hold for all cameras.
+    """
+
+    bias: Path | None = None
+    dark: Path | None = None
+    flat: Path | None = None
+    bad_pixels: tuple[Path, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self.bias or self.dark or self.flat or self.bad_pixels)
+
+    def files(self) -> dict[Kind, tuple[Path, ...]]:
+        """Files of frames by kind; raises ConfigurationError if a folder does not exist."""
+        folders: dict[Kind, Path | None] = {"bias": self.bias, "dark": self.dark, "flat": self.flat}
+        return {kind: list_calibration_files(folder) if folder else () for kind, folder in folders.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class NightMasters:
+    """All masters of a night.
+
+    Attributes
+    ----------
+    masters : dict
+        By kind and name (camera, or key of a flat).
+    bad : dict
+        Bad-pixel maps by the name of the master that shows them; ``all`` is the one that was given.
+    """
+
+    masters: dict[tuple[Kind, str], Master] = field(default_factory=dict)
+    bad: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+def make_masters(folders: CalibrationFolders, recipe: Recipe) -> NightMasters:
+    """Make all masters that the folders allow.
+
+    Raises
+    ------
+    ConfigurationError
+        If a folder does not exist, or a frame in it is not of its kind, shape or binning; one sentence names it.
+    """
+    made = NightMasters()
+    files, settings = folders.files(), recipe.calibration
+    read_variance: dict[str, float] = {}
+    instrument, rebin = recipe.instrument, settings.rebin
+    for camera, frames in read_calibration_frames(files["bias"], "bias", instrument, rebin=rebin).items():
+        made.masters["bias", camera] = make_bias(frames, camera)
+        read_variance[camera] = measured_read_variance(frames)
+    for camera, frames in read_calibration_frames(files["dark"], "dark", instrument, rebin=rebin).items():
+        bias = made.masters.get(("bias", camera))
+        check_fits(frames, "dark", bias)
+        below = Below(bias, None, settings.zero_level_adu, read_variance.get(camera))
+        made.masters["dark", camera], made.bad[camera] = make_dark(frames, camera, below)
+    for key, frames in read_calibration_frames(files["flat"], "flat", instrument, rebin=rebin).items():
+        camera = key.partition(":")[0]
+        bias, dark = made.masters.get(("bias", camera)), made.masters.get(("dark", camera))
+        check_fits(frames, "flat", bias)
+        check_fits(frames, "flat", dark)
+        below = Below(bias, dark, settings.zero_level_adu, read_variance.get(camera))
+        made.masters["flat", key], made.bad[key] = make_flat(frames, key, below)
+    for path in folders.bad_pixels:
+        given = read_bad_pixels(path, rebin=rebin)
+        known = made.bad.get(_ALL)
+        if known is not None and known.shape != given.shape:
+            raise ConfigurationError(f"bad-pixel map {path} has another shape than {folders.bad_pixels[0]}")
+        made.bad[_ALL] = given if known is None else known | given
+    return made
+
+
+def save_masters(made: NightMasters, folder: Path) -> dict[str, str]:
+    """Write all masters, remove those of an earlier night, and return the version of each by its name.
+
+    Raises
+    ------
+    NightError
+        If they cannot be written.
+    """
+    versions: dict[str, str] = {}
+    written = set()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for (kind, name), master in made.masters.items():
+            path = _path(folder, name, kind)
+            versions[f"{kind} {name}"] = _write(path, master.values.astype(">f4"), _cards_of(master))
+            written.add(path)
+        for name, bad in made.bad.items():
+            path = _path(folder, name, _BAD)
+            versions[f"bad pixels {name}"] = _write(path, bad.astype(np.uint8), {})
+            written.add(path)
+        for path in folder.glob(f"*{_SUFFIX}"):
+            if path not in written:
+                path.unlink()
+    except OSError as error:
+        raise NightError(f"masters cannot be written to {folder}: {error.strerror}") from error
+    return versions
+
+
+def load_calibration(folder: Path, key: str) -> Calibration | None:
+    """Read what calibrates the frames of a key; None if there is nothing.
+
+    The values stay in the file and are read where they are looked at, so that all workers share them.
+
+    Raises
+    ------
+    NightError
+        If a master cannot be read.
+    """
+    camera = key.partition(":")[0]
+    masters: dict[str, Master] = {}
+    digest = hashlib.sha256()
+    for kind in _KINDS:
+        path = _path(folder, key if kind == "flat" else camera, kind)
+        if path.exists():
+            values, header = _read(path)
+            masters[kind] = _master_of(kind, values, header, path)
+            digest.update(str(header["OPLHASH"]).encode())
+    bad: NDArray[np.bool_] | None = None
+    for name in (_ALL, camera, key):
+        path = _path(folder, name, _BAD)
+        if path.exists():
+            values, header = _read(path)
+            if bad is not None and bad.shape != values.shape:
+                raise NightError(f"{path} has another shape than the other bad-pixel maps of {key}")
+            bad = values != 0 if bad is None else bad | (values != 0)
+            digest.update(str(header["OPLHASH"]).encode())
+    if not masters and bad is None:
+        return None
+    version = digest.hexdigest()[:12]
+    return Calibration(key, version, masters.get("bias"), masters.get("dark"), masters.get("flat"), bad)
+
+
+def _path(folder: Path, name: str, kind: str) -> Path:
+    return folder / f"{name.replace(':', '-')}_{kind}{_SUFFIX}"
+
+
+def _cards_of(master: Master) -> dict[str, tuple[str | int | float | bool, str]]:
+    units = {"bias": "electron", "dark": "electron / s", "flat": ""}
+    return {
+        "OPLNAME": (master.name, "key of a flat, camera of bias and dark"),
+        "IMGTYPE": (f"master {master.kind}", "kind of this image"),
+        "BUNIT": (units[master.kind], "unit of the values"),
+        "OPLBIN": (master.binning, "binning"),
+        "NCOMBINE": (master.n_frames, "frames that were joined"),
+        "OPLEXP": (master.exposure_s, "mean exposure of the frames (s)"),
+        "OPLSLOPE": (master.slope, "variance = slope * value + constant"),
+        "OPLCONST": (master.constant, "variance = slope * value + constant"),
+        "OPLZERO": (master.holds_zero, "no bias was taken off"),
+    }
+
+
+def _write(path: Path, values: NDArray, cards: Mapping[str, tuple[str | int | float | bool, str]]) -> str:
+    """Write an image, with the hash of its values and cards, which is returned."""
+    from astropy.io import fits
+
+    digest = hashlib.sha256(np.ascontiguousarray(values).tobytes())
+    digest.update(repr(sorted((name, value) for name, (value, _) in cards.items())).encode())
+    version = digest.hexdigest()[:12]
+    hdu = fits.PrimaryHDU(values)
+    for name, card in cards.items():
+        hdu.header[name] = card
+    hdu.header["OPLHASH"] = (version, "hash of values and settings")
+    write_atomically(path, lambda temporary: hdu.writeto(temporary, overwrite=True))
+    return version
+
+
+def _read(path: Path) -> tuple[NDArray, dict[str, object]]:
+    from astropy.io import fits
+
+    try:
+        with fits.open(path, memmap=True) as hdus:
+            values = hdus[0].data
+            header = dict(hdus[0].header)
+    except (OSError, ValueError, TypeError, IndexError) as error:
+        raise NightError(f"master {path} cannot be read: {error}") from error
+    if values is None or "OPLHASH" not in header:
+        raise NightError(f"master {path} was not written by this program: remove it")
+    return np.asarray(values), header
+
+
+def _master_of(kind: Kind, values: NDArray, header: Mapping[str, object], path: Path) -> Master:
+    try:
+        return Master(
+            kind=kind,
+            name=str(header["OPLNAME"]),
+            values=values,
+            binning=int(str(header["OPLBIN"])),
+            n_frames=int(str(header["NCOMBINE"])),
+            exposure_s=float(str(header["OPLEXP"])),
+            slope=float(str(header["OPLSLOPE"])),
+            constant=float(str(header["OPLCONST"])),
+            holds_zero=bool(header["OPLZERO"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise NightError(f"master {path} lacks a keyword or holds a wrong one: {error}") from error
