@@ -15,18 +15,17 @@ from simulator.truth import Truth, load_truth
 from stream.analysis.choice import KeyChoice, resolve_selection
 from stream.analysis.periodogram import lomb_scargle, phase_lag
 from stream.analysis.relative import RelativeLightCurve, relative_light_curve
-from stream.config import APERTURE_LABEL, DEFAULT_LABEL, OPTIMAL_LABEL, PhotometrySettings
-from stream.measure.psf import FWHM_PER_SIGMA
+from stream.config import APERTURE_LABEL, DEFAULT_LABEL, OPTIMAL_LABEL
 from stream.messages import SourceFluxes
 from stream.night.ledger import LedgerReader
 from stream.selection import load_selection
+from tests.end_to_end.limits import relative_noise
 from tests.night.processes import run
 
 KEYS = ("1:g", "2:r", "3:i")
 N_IMAGES = 300
 FREQUENCY_HZ, RMS, VARIABLE = 0.135, 0.02, 2
 SETTINGS = NightSettings(n_images=N_IMAGES, scenarios=("drift", "rotation", "flip"), seed=11)
-READ_NOISE_E = {"1:g": 1.1, "2:r": 1.2, "3:i": 1.3}
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def test_fluxes_are_those_of_the_truth(night: Night, label: str) -> None:
 
 def _scatter_over_noise(night: Night, key: str, label: str) -> np.ndarray:
     relative = night.reader.source_fluxes(key, label).flux / night.truth.column("electrons", key)
-    return np.asarray(relative.std(axis=0) / _relative_noise(night.truth, key, label))
+    return np.asarray(relative.std(axis=0) / relative_noise(night.truth, key, label))
 
 
 def _choices(night: Night) -> dict[str, KeyChoice]:
@@ -102,27 +101,3 @@ def _choices(night: Night) -> dict[str, KeyChoice]:
 def _light_curve(night: Night, key: str, choice: KeyChoice) -> RelativeLightCurve:
     fluxes: SourceFluxes = night.reader.source_fluxes(key, DEFAULT_LABEL)
     return relative_light_curve(fluxes, choice.target, choice.comparisons)
-
-
-def _relative_noise(truth: Truth, key: str, label: str) -> np.ndarray:
-    """Noise over flux of each source, from the truth alone: the CCD equation for the aperture, and for the optimal
-    photometer the Cramer-Rao limit with the true profile, both with the background estimated in the annulus."""
-    flux = truth.column("electrons", key).mean(axis=0)
-    pixel_variance = float(truth.column("sky_e_per_px", key).mean()) + READ_NOISE_E[key] ** 2
-    fwhm = float(truth.column("fwhm_px", key).mean())
-    settings = PhotometrySettings()
-    annulus_px = math.pi * fwhm**2 * (settings.annulus_outer_fwhm**2 - settings.annulus_inner_fwhm**2)
-    if label == APERTURE_LABEL:
-        area = math.pi * (settings.aperture_radius_fwhm * fwhm) ** 2
-        variance = flux + area * pixel_variance * (1.0 + area / annulus_px)
-        return np.asarray(np.sqrt(variance) / flux)
-    sigma = fwhm / FWHM_PER_SIGMA
-    offsets = np.arange(-15, 16)
-    profile = np.exp(-0.5 * (offsets[:, None] ** 2 + offsets[None, :] ** 2) / sigma**2) / (2.0 * math.pi * sigma**2)
-    noise = []
-    for electrons in flux:
-        weights = profile / (pixel_variance + electrons * profile)
-        norm = (weights * profile).sum()
-        variance = 1.0 / norm + (weights.sum() / norm) ** 2 * pixel_variance / annulus_px
-        noise.append(math.sqrt(variance) / electrons)
-    return np.asarray(noise)
