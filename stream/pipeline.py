@@ -1,4 +1,4 @@
-"""One frame, in reading order: read, align, measure.
+"""One frame, in reading order: read, calibrate, align, measure.
 
 `process_frame` is the way of every frame, be it live, replayed or archived. It changes nothing: what it knows of the
 night comes in as a `Reference`, what it found goes out as a `FrameMeasurement`.
@@ -20,7 +20,9 @@ from stream.flags import Flag
 from stream.instruments import LOWEST_ALTITUDE_DEG
 from stream.measure.alignment import Alignment, AlignmentStars, align
 from stream.measure.background import mesh_background
+from stream.measure.calibration import Calibration, calibrate
 from stream.measure.centroids import centre_stars
+from stream.measure.exposure import Exposure
 from stream.measure.frames import Frame
 from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
 from stream.measure.psf import FWHM_PER_SIGMA, SMALLEST_SIGMA_PX, Psf
@@ -50,14 +52,20 @@ class Reference:
     bad_pixels: NDArray[np.bool_] | None
     target_position: SkyPosition | None
     labels: tuple[str, ...]
+    calibration: Calibration | None = None
 
     @classmethod
-    def from_catalog(cls, catalog: Catalog, recipe: Recipe) -> Reference:
-        """Prepare the arrays; positions are catalog pixels, shape (n_sources, 2)."""
+    def from_catalog(cls, catalog: Catalog, recipe: Recipe, calibration: Calibration | None = None) -> Reference:
+        """Prepare the arrays; positions are catalog pixels, shape (n_sources, 2).
+
+        Bad pixels are the hot ones of the catalog and those that the calibration knows.
+        """
         positions, flux = catalog.positions(), np.asarray(catalog.flux_e)
         numbers = _isolated_stars(positions, flux, catalog.fwhm_px)[: recipe.alignment.n_stars]
         bad = np.zeros(catalog.frame_shape, dtype=bool)
         bad.flat[list(catalog.hot_pixels)] = True
+        if calibration is not None and calibration.bad_pixels is not None and calibration.bad_pixels.shape == bad.shape:
+            bad |= calibration.bad_pixels
         sigma = math.sqrt(float(np.median(catalog.semi_major_sigma_px)) * float(np.median(catalog.semi_minor_sigma_px)))
         return cls(
             catalog=catalog,
@@ -69,6 +77,7 @@ class Reference:
             bad_pixels=bad if bad.any() else None,
             target_position=recipe.target_position or catalog.pointing,
             labels=recipe.labels(),
+            calibration=calibration,
         )
 
 
@@ -87,20 +96,21 @@ class FrameMeasurement:
 def process_frame(
     frame: Frame, reference: Reference, recipe: Recipe, hint: Transform | None = None
 ) -> FrameMeasurement:
-    """Measure every source of the catalog on a frame.
+    """Calibrate a frame and measure every source of the catalog on it.
 
     A hint (the transform of an earlier frame) may save time; it does not move the result.
 
     Raises
     ------
     FrameRejectedError
-        If the frame is of another key or shape than the catalog, shows no stars, or holds no numbers.
+        If the frame is of another key or shape than catalog or masters, shows no stars, or holds no numbers.
     """
     started = time.thread_time()
-    _check_fits_catalog(frame, reference.catalog)
-    _check_target_position(frame, recipe)
+    exposure = calibrate(frame, recipe.calibration, reference.calibration)
+    _check_fits_catalog(exposure, reference.catalog)
+    _check_target_position(exposure, recipe)
     alignment = align(
-        frame,
+        exposure,
         reference.stars,
         hint=hint,
         settings=recipe.alignment,
@@ -111,14 +121,14 @@ def process_frame(
         numbers = _unaligned_numbers(reference)
     else:
         psf = alignment.psf()
-        fluxes = _measure(frame, reference, recipe, alignment.transform, psf)
-        _check_finite(frame, fluxes)
-        numbers = _aligned_numbers(frame, reference, alignment, psf=psf, fluxes=fluxes)
-    message = _to_message(frame, reference, recipe, numbers=numbers, core_s=time.thread_time() - started)
+        fluxes = _measure(exposure, reference, recipe, alignment.transform, psf)
+        _check_finite(exposure, fluxes)
+        numbers = _aligned_numbers(exposure, reference, alignment, psf=psf, fluxes=fluxes)
+    message = _to_message(exposure, reference, recipe, numbers=numbers, core_s=time.thread_time() - started)
     return FrameMeasurement(message, alignment.transform if alignment is not None else None)
 
 
-def _measure(frame: Frame, reference: Reference, recipe: Recipe, transform: Transform, psf: Psf) -> ForcedFluxes:
+def _measure(frame: Exposure, reference: Reference, recipe: Recipe, transform: Transform, psf: Psf) -> ForcedFluxes:
     """Measure with all photometers of the recipe: those that are forced first, then those that follow the source."""
     positions = transform.apply(reference.positions)
     forced = tuple(photometer for photometer in recipe.photometers if photometer.forced)
@@ -171,7 +181,7 @@ class _Numbers:
     alignment_rms_px: float = NOT_KNOWN
 
 
-def _check_fits_catalog(frame: Frame, catalog: Catalog) -> None:
+def _check_fits_catalog(frame: Exposure, catalog: Catalog) -> None:
     if frame.facts.key != catalog.key:
         raise FrameRejectedError(
             Reason.BAD_KEYWORD, f"{frame.name} is of key {frame.facts.key}, the catalog of {catalog.key}"
@@ -185,7 +195,7 @@ def _check_fits_catalog(frame: Frame, catalog: Catalog) -> None:
         )
 
 
-def _check_target_position(frame: Frame, recipe: Recipe) -> None:
+def _check_target_position(frame: Exposure, recipe: Recipe) -> None:
     """Refuse coordinates of the target that cannot be: a wrong unit would shift every time by minutes."""
     target = recipe.target_position
     if target is None:
@@ -211,7 +221,7 @@ def _check_target_position(frame: Frame, recipe: Recipe) -> None:
         )
 
 
-def _check_finite(frame: Frame, fluxes: ForcedFluxes) -> None:
+def _check_finite(frame: Exposure, fluxes: ForcedFluxes) -> None:
     if (fluxes.flags & int(Flag.NON_FINITE)).all():
         raise FrameRejectedError(Reason.NON_FINITE, f"{frame.name} has pixels that are not finite under every source")
 
@@ -224,7 +234,7 @@ def _unaligned_numbers(reference: Reference) -> _Numbers:
 
 
 def _aligned_numbers(
-    frame: Frame, reference: Reference, alignment: Alignment, *, psf: Psf, fluxes: ForcedFluxes
+    frame: Exposure, reference: Reference, alignment: Alignment, *, psf: Psf, fluxes: ForcedFluxes
 ) -> _Numbers:
     catalog = reference.catalog
     positions = alignment.transform.apply(reference.positions)
@@ -263,7 +273,7 @@ def _aligned_numbers(
 
 
 def _to_message(
-    frame: Frame, reference: Reference, recipe: Recipe, *, numbers: _Numbers, core_s: float
+    frame: Exposure, reference: Reference, recipe: Recipe, *, numbers: _Numbers, core_s: float
 ) -> FrameMeasured:
     facts, transform, psf = frame.facts, numbers.transform, numbers.psf
     flags = numbers.flags
@@ -301,6 +311,7 @@ def _to_message(
         flags=int(flags),
         core_s=core_s,
         sources=numbers.sources.astype("<f8").tobytes(),
+        calibration_version=reference.calibration.version if reference.calibration is not None else "",
         labels=reference.labels,
     )
 

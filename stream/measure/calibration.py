@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from stream.config import CalibrationSettings
 from stream.errors import FrameRejectedError, Reason
@@ -205,6 +204,8 @@ def _without_warm_pixels(stamps: FloatArray, read_noise_e: float) -> FloatArray:
     A median of everything would take light from the peaks of stars. A warm pixel is one that stands out of that
     median by 5 sigma, while the median of its neighbours on all four sides has less than 15 per cent of its excess.
     """
+    from scipy import ndimage
+
     inner = stamps[:, 1:-1, 1:-1]
     filled = np.where(np.isfinite(stamps), stamps, np.inf)
     typical = ndimage.median_filter(filled, size=(1, 3, 3), mode="nearest")[:, 1:-1, 1:-1]

@@ -7,7 +7,7 @@ flats were taken matters to nobody. Shape, binning, camera and gain have to be t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -21,8 +21,8 @@ from stream.measure.frames import Frame, list_frames, read_frame
 from stream.measure.masters import Kind
 from stream.measure.rebinning import rebin_frame
 
-MOST_FRAMES = 200
-"""So many frames of a kind and camera are joined; more would change no master visibly."""
+MOST_FRAMES = 50
+"""So many frames of a kind and camera are joined; they are in memory together."""
 
 _TIME_KEYWORD, _TIME = "OPL-TIME", "2000-01-01T00:00:00"
 _NO_FILTER = "none"
@@ -80,10 +80,31 @@ def list_calibration_files(folder: Path) -> tuple[Path, ...]:
     return tuple(path for path in sorted(folder.rglob("*")) if is_frame_name(path.name) and path.is_file())
 
 
-def read_calibration_frames(
-    files: Sequence[Path], kind: Kind, instrument: Instrument, *, rebin: int = 1
-) -> dict[str, list[Frame]]:
-    """Read calibration frames: flats by key, bias and dark frames by camera; at most 200 each.
+@dataclass(frozen=True, slots=True)
+class CalibrationGroup:
+    """Calibration frames that make one master: flats of a key, or bias or dark frames of a camera."""
+
+    kind: Kind
+    name: str
+    places: tuple[Path, ...]
+
+    def read(self, instrument: Instrument, *, rebin: int = 1) -> list[Frame]:
+        """Read the frames; raises ConfigurationError with a sentence that names the one that cannot be used."""
+        headers = _headers_of(instrument, self.kind)
+        frames = []
+        for place in self.places:
+            try:
+                frame = rebin_frame(read_frame(place, place.name, headers), rebin)
+            except FrameRejectedError as error:
+                raise ConfigurationError(f"{self.kind} frame: {error}") from error
+            if self.kind == "bias":
+                frame = replace(frame, facts=replace(frame.facts, exposure_s=0.0))
+            frames.append(frame)
+        return frames
+
+
+def group_calibration_frames(files: Sequence[Path], kind: Kind, instrument: Instrument) -> list[CalibrationGroup]:
+    """Sort calibration frames by what they calibrate, from their headers alone; the first 50 of each.
 
     Raises
     ------
@@ -91,24 +112,17 @@ def read_calibration_frames(
         If a file is no frame, or one of another kind; the sentence names it.
     """
     headers = _headers_of(instrument, kind)
-    frames: dict[str, list[Frame]] = {}
+    places: dict[str, list[Path]] = {}
     for path in files:
         try:
             for peek in list_frames(path, path.name, headers):
-                place = path.with_name(peek.name)
-                frame = rebin_frame(read_frame(place, peek.name, headers), rebin)
-                key = frame.facts.key
-                found = frames.setdefault(key if kind == "flat" else key.partition(":")[0], [])
+                key = headers.describe(peek.header, peek.name).key
+                found = places.setdefault(key if kind == "flat" else key.partition(":")[0], [])
                 if len(found) < MOST_FRAMES:
-                    found.append(frame)
+                    found.append(path.with_name(peek.name))
         except (FrameRejectedError, FrameIncompleteError, OSError) as error:
             raise ConfigurationError(f"{kind} frame: {error}") from error
-    if kind == "bias":
-        return {
-            name: [replace(frame, facts=replace(frame.facts, exposure_s=0.0)) for frame in group]
-            for name, group in frames.items()
-        }
-    return frames
+    return [CalibrationGroup(kind, name, tuple(found)) for name, found in sorted(places.items())]
 
 
 def read_bad_pixels(path: Path, *, rebin: int = 1) -> NDArray[np.bool_]:

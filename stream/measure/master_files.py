@@ -14,7 +14,12 @@ from stream.atomic_files import write_atomically
 from stream.config import Recipe
 from stream.errors import ConfigurationError, NightError
 from stream.measure.calibration import Calibration
-from stream.measure.calibration_frames import list_calibration_files, read_bad_pixels, read_calibration_frames
+from stream.measure.calibration_frames import (
+    CalibrationGroup,
+    group_calibration_frames,
+    list_calibration_files,
+    read_bad_pixels,
+)
 from stream.measure.masters import (
     Below,
     Kind,
@@ -81,25 +86,12 @@ def make_masters(folders: CalibrationFolders, recipe: Recipe) -> NightMasters:
     ConfigurationError
         If a folder does not exist, or a frame in it is not of its kind, shape or binning; one sentence names it.
     """
-    made = NightMasters()
-    files, settings = folders.files(), recipe.calibration
+    made, files = NightMasters(), folders.files()
     read_variance: dict[str, float] = {}
-    instrument, rebin = recipe.instrument, settings.rebin
-    for camera, frames in read_calibration_frames(files["bias"], "bias", instrument, rebin=rebin).items():
-        made.masters["bias", camera] = make_bias(frames, camera)
-        read_variance[camera] = measured_read_variance(frames)
-    for camera, frames in read_calibration_frames(files["dark"], "dark", instrument, rebin=rebin).items():
-        bias = made.masters.get(("bias", camera))
-        check_fits(frames, "dark", bias)
-        below = Below(bias, None, settings.zero_level_adu, read_variance.get(camera))
-        made.masters["dark", camera], made.bad[camera] = make_dark(frames, camera, below)
-    for key, frames in read_calibration_frames(files["flat"], "flat", instrument, rebin=rebin).items():
-        camera = key.partition(":")[0]
-        bias, dark = made.masters.get(("bias", camera)), made.masters.get(("dark", camera))
-        check_fits(frames, "flat", bias)
-        check_fits(frames, "flat", dark)
-        below = Below(bias, dark, settings.zero_level_adu, read_variance.get(camera))
-        made.masters["flat", key], made.bad[key] = make_flat(frames, key, below)
+    for kind in _KINDS:  # each needs those before it
+        for group in group_calibration_frames(files[kind], kind, recipe.instrument):
+            _add_master(made, group, recipe, read_variance)
+    rebin = recipe.calibration.rebin
     for path in folders.bad_pixels:
         given = read_bad_pixels(path, rebin=rebin)
         known = made.bad.get(_ALL)
@@ -107,6 +99,24 @@ def make_masters(folders: CalibrationFolders, recipe: Recipe) -> NightMasters:
             raise ConfigurationError(f"bad-pixel map {path} has another shape than {folders.bad_pixels[0]}")
         made.bad[_ALL] = given if known is None else known | given
     return made
+
+
+def _add_master(made: NightMasters, group: CalibrationGroup, recipe: Recipe, read_variance: dict[str, float]) -> None:
+    """Make one master, from frames and the masters that are taken off them; bias frames tell the read noise."""
+    settings, name = recipe.calibration, group.name
+    camera = name.partition(":")[0]
+    frames = group.read(recipe.instrument, rebin=settings.rebin)
+    bias, dark = made.masters.get(("bias", camera)), made.masters.get(("dark", camera))
+    check_fits(frames, group.kind, bias)
+    check_fits(frames, group.kind, dark)
+    below = Below(bias, dark, settings.zero_level_adu, read_variance.get(camera))
+    if group.kind == "bias":
+        made.masters["bias", camera] = make_bias(frames, camera)
+        read_variance[camera] = measured_read_variance(frames)
+    elif group.kind == "dark":
+        made.masters["dark", camera], made.bad[camera] = make_dark(frames, camera, below)
+    else:
+        made.masters["flat", name], made.bad[name] = make_flat(frames, name, below)
 
 
 def save_masters(made: NightMasters, folder: Path) -> dict[str, str]:

@@ -20,7 +20,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from stream.errors import ConfigurationError
 from stream.measure.frames import Frame
@@ -170,6 +169,8 @@ def make_flat(frames: Sequence[Frame], name: str, below: Below) -> tuple[Master,
     ConfigurationError
         If a frame is too faint or saturated.
     """
+    from scipy import ndimage
+
     check_alike(frames, "flat", name)
     levels = np.array([_level_of(frame, below) for frame in frames])
     values = np.empty(frames[0].shape, dtype=np.float32)

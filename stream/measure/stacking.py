@@ -55,14 +55,20 @@ class StackedField:
         return self.stars.window_sigma_px
 
 
-def stack_frames(frames: Sequence[Exposure], recipe: Recipe) -> StackedField | None:
+def stack_frames(
+    frames: Sequence[Exposure], recipe: Recipe, bad_pixels: NDArray[np.bool_] | None = None
+) -> StackedField | None:
     """Align and stack frames of one key and shape; None if none of them shows a star.
+
+    `bad_pixels`, of the shape of the frames, join the hot pixels that the frames show.
 
     The first frame in time is the reference, unless another one shows more than twice as many sources. Frames that
     do not match the reference are left out.
     """
     ordered = sorted(frames, key=lambda frame: (frame.facts.time_mjd_utc, frame.name))
     hot = find_hot_pixels([_without_sky(frame) for frame in ordered])
+    if bad_pixels is not None:
+        hot |= bad_pixels
     found = [detect_sources(frame.electrons(), recipe.detection, bad_pixels=hot) for frame in ordered]
     chosen = _choose_reference(found)
     if chosen is None:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from stream.config import Recipe
 from stream.errors import FrameRejectedError, Reason
+from stream.measure.calibration import Calibration, calibrate
 from stream.measure.catalog import save_catalog, with_version
 from stream.measure.centroids import StarCentres, centre_stars
 from stream.measure.detection import detect_sources
+from stream.measure.exposure import Exposure
 from stream.measure.frames import Frame, read_frame
 from stream.measure.photometry import StampGeometry, measure_forced_fluxes
 from stream.measure.psf import FWHM_PER_SIGMA, Psf, psf_from_stars
@@ -56,14 +58,17 @@ class CatalogBuild:
         catalog_picture(catalog, self.picture, cat_folder / f"{name}_catalog.png")
 
 
-def build_catalog(request: BuildCatalog, folder: Path, recipe: Recipe) -> CatalogBuild:
-    """Build the catalog of a key from its first frames.
+def build_catalog(
+    request: BuildCatalog, folder: Path, recipe: Recipe, calibration: Calibration | None = None
+) -> CatalogBuild:
+    """Build the catalog of a key from its first frames, calibrated.
 
     Frames that cannot be read are rejected, and all of them are if none shows a star. Frames that do not match the
     reference frame are left out of the stack; they are tried against the catalog later, like any other.
     """
-    frames, rejected = _read_all(request, folder, recipe)
-    stacked = stack_frames([frame for _, frame in frames], recipe) if frames else None
+    frames, rejected = _read_all(request, folder, recipe, calibration)
+    bad_pixels = calibration.bad_pixels if calibration is not None else None
+    stacked = stack_frames([frame for _, frame in frames], recipe, bad_pixels) if frames else None
     catalog = catalog_of_stack(request.key, stacked, recipe) if stacked is not None else None
     if stacked is None or catalog is None:
         without_stars = [
@@ -76,17 +81,18 @@ def build_catalog(request: BuildCatalog, folder: Path, recipe: Recipe) -> Catalo
 
 
 def _read_all(
-    request: BuildCatalog, folder: Path, recipe: Recipe
-) -> tuple[list[tuple[FrameToMeasure, Frame]], list[FrameRejected]]:
+    request: BuildCatalog, folder: Path, recipe: Recipe, calibration: Calibration | None
+) -> tuple[list[tuple[FrameToMeasure, Exposure]], list[FrameRejected]]:
     """The frames that can be used, and why the others cannot.
 
     Where shapes differ, the most frequent one is that of the key: one stray frame must not reject the good ones.
     """
-    read: list[tuple[FrameToMeasure, Frame]] = []
+    read: list[tuple[FrameToMeasure, Exposure]] = []
     rejected: list[FrameRejected] = []
     for entry in request.frames:
         try:
-            frame = read_frame(folder / entry.path, entry.path, recipe.instrument)
+            stored = read_frame(folder / entry.path, entry.path, recipe.instrument)
+            frame = calibrate(stored, recipe.calibration, calibration)
             _check_content(frame, request.key)
         except FrameRejectedError as error:
             rejected.append(_rejection(entry, request.key, error.reason, error.sentence))
@@ -102,7 +108,7 @@ def _read_all(
     return [(entry, frame) for entry, frame in read if _size(frame) == usual], rejected
 
 
-def _size(frame: Frame) -> str:
+def _size(frame: Exposure) -> str:
     return f"{frame.shape[1]} x {frame.shape[0]} pixels at binning {frame.facts.binning}"
 
 
@@ -110,7 +116,7 @@ def _rejection(entry: FrameToMeasure, key: str, reason: Reason, sentence: str) -
     return FrameRejected(entry.frame_id, entry.path, reason, sentence, key=key)
 
 
-def _check_content(frame: Frame, key: str) -> None:
+def _check_content(frame: Exposure, key: str) -> None:
     if frame.facts.key != key:
         raise FrameRejectedError(Reason.BAD_KEYWORD, f"{frame.name} is of key {frame.facts.key}, not of {key}")
     if not np.isfinite(frame.electrons()).any():

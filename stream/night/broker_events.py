@@ -44,6 +44,11 @@ class CatalogGiven:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationChanged:
+    """There are other masters from now on."""
+
+
+@dataclass(frozen=True, slots=True)
 class ArrivalsEnded:
     """No further frame will come: the folder of a `reduce` has been searched."""
 
@@ -91,6 +96,7 @@ class StopRequested:
 Event = (
     FrameEntered
     | CatalogGiven
+    | CalibrationChanged
     | ArrivalsEnded
     | WorkerJoined
     | WorkerHeard

@@ -19,6 +19,7 @@ from stream.processes import LOCK_FILE
 RECIPE_FILE = "night.toml"
 RUN_FILE = "night.run.json"
 CATALOG_FOLDER = "cat"
+CALIBRATION_FOLDER = "calibration"
 LOG_FOLDER = "log"
 _LOCK_WAIT_S, _LOCK_PAUSE_S = 0.5, 0.02
 _MOUNTS = Path("/proc/mounts")
