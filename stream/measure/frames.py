@@ -86,9 +86,13 @@ class Frame:
         """
         gain = self.facts.gain_e_per_adu
         with np.errstate(over="ignore", invalid="ignore"):
-            electrons = self.pixels.astype(np.float32)
-            electrons *= np.float32(self.bscale * gain)
-            electrons += np.float32(self.bzero * gain)
+            if self.pixels.dtype.itemsize > 2 and self.bzero:
+                # Unsigned 32-bit values are stored 2**31 too low: float32 would keep them to 128 counts only.
+                electrons = (self.pixels * (self.bscale * gain) + self.bzero * gain).astype(np.float32)
+            else:
+                electrons = self.pixels.astype(np.float32)
+                electrons *= np.float32(self.bscale * gain)
+                electrons += np.float32(self.bzero * gain)
         if self.blank is not None:
             electrons[self.pixels == self.blank] = np.nan
         if self.pixels.dtype.kind == "f":

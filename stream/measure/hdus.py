@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,8 +91,9 @@ class _Hdu:
     def n_axes(self) -> HeaderValue | None:
         return self.header.get("ZNAXIS" if self.is_tiled else "NAXIS")
 
-    def is_named(self, names: Sequence[str]) -> bool:
-        return str(self.number) in names or str(self.header.get("EXTNAME", "")).strip() in names
+    def is_named(self, names: Iterable[str]) -> bool:
+        own = str(self.header.get("EXTNAME", "")).strip().upper()  # astropy writes capitals whatever it was given
+        return any(name in (str(self.number), own) for name in (name.upper() for name in names))
 
 
 @contextmanager
@@ -215,7 +216,7 @@ def _walk(source: Source, name: str) -> Iterator[_Hdu]:
 def _holds_frames(hdu: _Hdu, extensions: Sequence[str]) -> bool:
     if extensions:
         return hdu.is_named(extensions)
-    return hdu.is_image and hdu.n_axes in (2, 3) and not (hdu.number and hdu.is_named(tuple(NOT_FRAMES)))
+    return hdu.is_image and hdu.n_axes in (2, 3) and not (hdu.number and hdu.is_named(NOT_FRAMES))
 
 
 def _places_of(hdu: _Hdu, primary: dict[str, HeaderValue], name: str, *, only: int | None = None) -> list[ImagePlace]:
