@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.config import Recipe
-from stream.errors import ConfigurationError, FrameIncompleteError, FrameRejectedError
+from stream.errors import ConfigurationError, FrameRejectedError
 from stream.measure.alignment import Alignment, align
 from stream.measure.catalog import with_version
 from stream.measure.exposure import Exposure
@@ -128,11 +128,8 @@ class _Stack:
         try:
             frame = read_frame(folder / name, name, self._recipe.instrument)
             alignment = self._align(frame)
-        except (FrameRejectedError, FrameIncompleteError) as error:
+        except FrameRejectedError as error:
             self.problems.append(str(error))
-            return
-        except OSError as error:
-            self.problems.append(f"{name} cannot be read: {error.strerror}")
             return
         if alignment is None:
             self.problems.append(f"{name} could not be aligned to {self._first.frames[0].name}")
@@ -190,7 +187,7 @@ def _first_stack(names: Sequence[str], folder: Path, recipe: Recipe) -> StackedF
         for name in names[start : start + n_frames]:
             try:
                 frame = read_frame(folder / name, name, recipe.instrument)
-            except (FrameRejectedError, FrameIncompleteError, OSError):
+            except FrameRejectedError:
                 continue  # said where all frames are taken in turn
             if not frames or frame.shape == frames[0].shape:
                 frames.append(frame)
