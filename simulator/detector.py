@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from simulator.settings import NightSettings
 from simulator.sky import FloatArray, FrameState, night_generator
+from simulator.structure import PixelMaps
 from stream.instruments import OPTICAM_MX
 
 CountsArray = NDArray[np.uint16]
@@ -38,7 +39,7 @@ _N_CELLS = 1 << 16
 _N_LEVELS = 64
 _SHADOW_STARTS, _SHADOW_LIGHT = 0.9, 0.02  # radius in half widths of the frame; fraction of light outside
 _FIRST_PURPOSE = 100
-_PIXELS, _HOT_PIXELS, _COSMIC_RAYS, _FLAT = range(_FIRST_PURPOSE, _FIRST_PURPOSE + 4)
+_PIXELS, _HOT_PIXELS, _COSMIC_RAYS, _FLAT, _STRUCTURE, _DARK = range(_FIRST_PURPOSE, _FIRST_PURPOSE + 6)
 _FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 _GAUSSIAN_REACH_SIGMA = 5.0
 _MOFFAT_REACH_FWHM = 8.0
@@ -120,6 +121,10 @@ class Detector:
         self._level_of_pixel = self._levels.ravel() if settings.circular_aperture else None
         self.hot_row, self.hot_column, self.hot_e = self._hot_pixels()
         self._tables: dict[float, NoiseTable] = {}
+        self.pixels: PixelMaps | None = None
+        if not settings.structure.is_even:
+            generator = night_generator(settings, _STRUCTURE, self._number)
+            self.pixels = PixelMaps.draw(settings.structure, settings.width_px, generator, DARK_E_PER_S)
 
     def dark_e_per_px(self, exposure_s: float) -> float:
         """Expected electrons of the dark current within an exposure."""
@@ -128,6 +133,18 @@ class Detector:
     def expose(self, state: FrameState) -> CountsArray:
         """The counts of a frame, shape (rows, columns)."""
         generator = night_generator(self.settings, _PIXELS, self._number, state.index)
+        if self.pixels is None:
+            counts = self._expose_even(state, generator)
+        else:
+            counts = self._expose_uneven(state, generator, self.pixels)
+        if len(self.hot_e):
+            _add(counts, (self.hot_row, self.hot_column), generator.poisson(self.hot_e))
+        if self.settings.has("cosmic_rays"):
+            row, column, electrons = self.cosmic_rays(state.index)
+            _add(counts, (row, column), electrons)
+        return counts
+
+    def _expose_even(self, state: FrameState, generator: np.random.Generator) -> CountsArray:
         width = self.settings.width_px
         table = self._noise_table(state.sky_e_per_px, self.dark_e_per_px(state.exposure_s))
         counts = table.draw(generator, self._level_of_pixel, width * width).reshape(width, width)
@@ -137,19 +154,34 @@ class Detector:
             expected = inside * self.transmission[rows, columns]
             if expected.size:
                 _add(counts, (rows, columns), generator.poisson(expected))
-        if len(self.hot_e):
-            _add(counts, (self.hot_row, self.hot_column), generator.poisson(self.hot_e))
-        if self.settings.has("cosmic_rays"):
-            row, column, electrons = self.cosmic_rays(state.index)
-            _add(counts, (row, column), electrons)
         return counts
+
+    def _expose_uneven(self, state: FrameState, generator: np.random.Generator, pixels: PixelMaps) -> CountsArray:
+        """The light of every pixel, then its noise: no two pixels are alike."""
+        light = np.full(self.transmission.shape, state.sky_e_per_px)
+        stamps = render_stamps(state, self.settings.profile)
+        for left, bottom, electrons in zip(stamps.left, stamps.bottom, stamps.electrons, strict=True):
+            rows, columns, inside = _overlap(int(left), int(bottom), electrons, self.settings.width_px)
+            light[rows, columns] += inside
+        light *= self.transmission * pixels.response
+        return self._read_out(light + pixels.dark_e_per_s * state.exposure_s, generator)
+
+    def _read_out(self, expected_e: FloatArray, generator: np.random.Generator) -> CountsArray:
+        zero = BIAS_ADU + (self.pixels.bias_adu if self.pixels is not None else 0.0)
+        counts = generator.poisson(expected_e) + generator.normal(zero, self.read_noise_e, expected_e.shape)
+        return np.clip(np.rint(counts), 0, HIGHEST_ADU).astype(np.uint16)
+
+    def expose_dark(self, index: int, exposure_s: float) -> CountsArray:
+        """A frame without light; a bias frame if it is not exposed."""
+        generator = night_generator(self.settings, _DARK, self._number, index)
+        dark = self.pixels.dark_e_per_s if self.pixels is not None else np.full(self.transmission.shape, DARK_E_PER_S)
+        return self._read_out(dark * exposure_s, generator)
 
     def expose_flat(self, index: int, mean_e: float) -> CountsArray:
         """A flat field: even light of `mean_e` electrons through the aperture."""
         generator = night_generator(self.settings, _FLAT, self._number, index)
-        electrons = generator.poisson(mean_e * self.transmission)
-        noise = generator.normal(BIAS_ADU, self.read_noise_e, electrons.shape)
-        return np.clip(np.rint(electrons + noise), 0, HIGHEST_ADU).astype(np.uint16)
+        response = self.pixels.response if self.pixels is not None else 1.0
+        return self._read_out(mean_e * self.transmission * response, generator)
 
     def cosmic_rays(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Row, column and electrons of the pixels that cosmic rays hit on frame `index`, each pixel once."""

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from simulator.scenarios import SCENARIOS
+from simulator.structure import DetectorStructure
 from stream.errors import ConfigurationError
 from stream.instruments import OPTICAM_MX
 
@@ -63,6 +64,7 @@ class NightSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 123
     scenarios: tuple[str, ...] = ()
     scales: ScenarioScales = ScenarioScales()
+    structure: DetectorStructure = DetectorStructure()
     filters: tuple[str, ...] = ("g", "r", "i")
     n_sources: int = 6
     brightness: float = 1.0
