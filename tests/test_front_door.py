@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+from astropy.io import fits
 
 import opticam_live
 from stream.instruments import OPTICAM_MX, Instrument
+from stream.scan import frame_names, scan_frames
+from tests.measure.packed_files import counts, header, write, write_extensions
 from tests.night.frames import fits_bytes, write_frame
 from tests.night.processes import run, running
 
@@ -62,6 +66,28 @@ def test_scan_prints_what_is_there_and_every_problem(tmp_path: Path) -> None:
     assert "Problem: exposure_s (0.0) must be greater than 0" in result.stdout
     assert "Problem: keyword FILTER of 000004.fit is missing\n" in result.stdout
     assert "Problem: text.fits is not a FITS file" in result.stdout
+
+
+def test_scan_counts_the_frames_of_files_and_doubts_twins(tmp_path: Path) -> None:
+    write_extensions(tmp_path / "a.fits", {name: counts() for name in "gri"})
+    image = fits.Header({"FILTER": "g"})
+    twins = [fits.PrimaryHDU(header=header()), fits.ImageHDU(counts(), image), fits.ImageHDU(counts(), image)]
+    write(tmp_path / "b.fits.gz", twins)
+    write(tmp_path / "c.fits.fz", [fits.PrimaryHDU(), fits.CompImageHDU(counts(4), header())])
+    report = scan_frames(
+        tmp_path,
+        frame_names(tmp_path),
+        instrument=msgspec.structs.replace(opticam_live.OPTICAM_MX(), plane_interval_s=1.0),
+    )
+    assert (report.n_files, report.by_key) == (3, {"1:g": 7, "2:r": 1, "3:i": 1})
+    assert report.problems == (
+        "b.fits.gz[1] and b.fits.gz[2] are both of key 1:g at the same time: "
+        "extensions of the instrument must name the HDUs that hold frames",
+    )
+    assert sorted(report.facts)[:4] == ["a.fits[1]", "a.fits[2]", "a.fits[3]", "b.fits.gz[1]"]
+    lacking = scan_frames(tmp_path, ["c.fits.fz"], instrument=opticam_live.OPTICAM_MX())
+    assert len(lacking.problems) == 4
+    assert lacking.problems[0].startswith("c.fits.fz[1,0] is a plane of a cube and nothing tells its time")
 
 
 def test_scan_data_is_the_same_for_notebooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
+from astropy.io import fits
 
-from stream.instruments import OPTICAM_MX
+from stream.instruments import OPTICAM_MX, Instrument
 from stream.night.folder_scan import FolderScan, is_frame_name, refusal_of, safe_name
 from stream.night.watcher import Arrival, Watcher, WatchSettings
+from tests.measure.packed_files import counts, header, write, write_extensions
 from tests.night.frames import fits_bytes, write_frame
 from tests.night.waiting import wait_until
 
@@ -41,11 +44,13 @@ class Inbox:
 
 
 @contextmanager
-def watching(folder: Path, settings: WatchSettings, known: set[str] | None = None) -> Iterator[Inbox]:
+def watching(
+    folder: Path, settings: WatchSettings, known: set[str] | None = None, instrument: Instrument | None = None
+) -> Iterator[Inbox]:
     inbox = Inbox()
     watcher = Watcher(
         folder.resolve(),
-        OPTICAM_MX(),
+        instrument or OPTICAM_MX(),
         exclude=folder / "out",
         deliver=inbox.deliver,
         known=known if known is not None else set(),
@@ -145,6 +150,48 @@ def test_compressed_files_arrive_when_they_hold_still(tmp_path: Path) -> None:
     assert inbox.arrivals[0].message.key == "1:g"
 
 
+def test_every_frame_of_a_file_arrives_once_all_of_it_is_there(tmp_path: Path) -> None:
+    whole = write_extensions(tmp_path / "whole.tmp", {name: counts() for name in "gri"}).read_bytes()
+    with watching(tmp_path, WatchSettings(use_events=False, scan_s=0.1, hold_s=0.1, incomplete_s=60.0)) as inbox:
+        # First the last extension is cut.
+        for number, n_bytes in enumerate((len(whole) - 2880 - 400, len(whole))):
+            (tmp_path / "night.fits").write_bytes(whole[:n_bytes])
+            name = write_frame(tmp_path, number)
+            wait_until(lambda name=name: name in inbox.names())  # type: ignore[misc]
+            assert ("night.fits[1]" in inbox.names()) <= (n_bytes == len(whole))
+        wait_until(lambda: len(inbox.arrivals) == 5, 10.0, "the three extensions")
+    found = {arrival.message.path: arrival.message for arrival in inbox.arrivals if "[" in arrival.message.path}
+    assert {name: message.key for name, message in found.items()} == {
+        "night.fits[1]": "1:g",
+        "night.fits[2]": "2:r",
+        "night.fits[3]": "3:i",
+    }
+    assert {message.size_bytes for message in found.values()} == {len(whole)}
+
+
+def test_planes_arrive_in_order_of_time_and_after_a_restart_only_the_missing_ones(tmp_path: Path) -> None:
+    instrument = msgspec.structs.replace(OPTICAM_MX(), plane_interval_s=2.0)
+    write(tmp_path / "b.fits.fz", [fits.PrimaryHDU(), fits.CompImageHDU(counts(3), header())])
+    write(tmp_path / "a.fit", [fits.PrimaryHDU(counts(3), header(UT="2023-11-22 03:02:50.000"))])
+    order = ["b.fits.fz[1,0]", "a.fit[0,0]", "b.fits.fz[1,1]", "a.fit[0,1]", "b.fits.fz[1,2]", "a.fit[0,2]"]
+    with watching(tmp_path, WatchSettings(finite=True, hold_s=0.1), instrument=instrument) as inbox:
+        inbox.wait_for(*order)
+        wait_until(lambda: inbox.is_ended)
+    assert {arrival.message.key for arrival in inbox.arrivals} == {"1:g"}
+    known = {"b.fits.fz[1,0]", "b.fits.fz[1,2]", "a.fit[0,0]", "a.fit[0,1]", "a.fit[0,2]"}
+    with watching(tmp_path, WatchSettings(finite=True, hold_s=0.1), known, instrument) as inbox:
+        wait_until(lambda: inbox.is_ended)
+    assert inbox.names() == ["b.fits.fz[1,1]"]
+
+
+def test_planes_whose_time_nothing_tells_arrive_without_a_key(tmp_path: Path) -> None:
+    write(tmp_path / "a.fit", [fits.PrimaryHDU(counts(2), header())])
+    with watching(tmp_path, QUICK) as inbox:
+        inbox.wait_for("a.fit[0,0]", "a.fit[0,1]")
+    # Nothing is known of plane 1; plane 0 would be known, but half a cube is none.
+    assert [arrival.message.key for arrival in inbox.arrivals] == [None, None]
+
+
 def test_a_finite_search_ends_and_waits_for_nothing_old(tmp_path: Path) -> None:
     write_frame(tmp_path, 1)
     (tmp_path / "cut.fit").write_bytes(fits_bytes(1)[:3000])
@@ -179,6 +226,10 @@ def test_files_that_must_not_be_opened_arrive_with_the_reason(tmp_path: Path) ->
         ("231122g200143431o.fit", True),
         ("a.FITS", True),
         ("a.fts.gz", True),
+        ("a.FIT.FZ", True),
+        ("a.fits.fz", True),
+        ("a.fits[1]", False),
+        ("a.fz", False),
         (".a.fit", False),
         ("a.fit.tmp", False),
         ("a.fit.part", False),

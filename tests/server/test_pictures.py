@@ -49,6 +49,25 @@ def test_a_frame_as_the_camera_writes_it(tmp_path: Path) -> None:
     assert np.argwhere(picture.pixels == picture.pixels.max()).tolist() == [[30, 5]]
 
 
+@pytest.mark.parametrize("kind", [fits.ImageHDU, fits.CompImageHDU])
+def test_frames_within_a_file_have_their_own_pictures(tmp_path: Path, kind: type) -> None:
+    cube = np.full((3, 40, 60), 40_000, dtype=np.uint16)
+    cube[1, 30, 5] = 65_000
+    mask = fits.ImageHDU(np.zeros((10, 20), dtype=np.uint8))
+    fits.HDUList([fits.PrimaryHDU(), kind(cube), mask, kind(cube[1])]).writeto(tmp_path / "night[1].fits")
+    for place in ("[1,1]", "[3]"):
+        picture = read_picture(tmp_path / f"night[1].fits{place}", frame_id=3)
+        assert picture is not None
+        assert (picture.name, picture.shape) == (f"night[1].fits{place}", (40, 60))
+        assert np.argwhere(picture.pixels == picture.pixels.max()).tolist() == [[30, 5]]
+    assert read_picture(tmp_path / "night[1].fits[1]", frame_id=3) is None  # a cube is no picture
+    for place in ("[1,3]", "[7]", "[7,0]"):
+        assert read_picture(tmp_path / f"night[1].fits{place}", frame_id=3) is None
+    only = read_picture(tmp_path / "night[1].fits", frame_id=3)
+    assert only is not None
+    assert only.shape == (10, 20)
+
+
 def test_a_frame_that_is_gone_or_damaged_has_no_picture(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "gone.fit", frame_id=1) is None
     (tmp_path / "text.fit").write_text("no image", encoding="ascii")
