@@ -66,7 +66,7 @@ class Feed:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._sequence = 0
-        self._set_hash = ""
+        self._set = 0
         self._status: NightStatus | None = None
         self._rejected: tuple[tuple[str, str], ...] = ()
         self._n_rejected = 0
@@ -202,7 +202,7 @@ class Feed:
             self._fill()
 
     def _follow_ledger(self) -> None:
-        if self._reader.recipe().hash() != self._set_hash:
+        if self._reader.newest_set() != self._set:
             self._reload()
             return
         if self._reader.last_sequence() > self._sequence:
@@ -235,11 +235,19 @@ class Feed:
                 self._model.columns[key].insert(fitting)
                 self._follow_frame(max(fitting, key=lambda frame: frame.time_mjd_utc))
                 self._dirty = True
+        self._forget_rejections({outcome.path for outcome in outcomes})
         if rejected:
             lines = tuple((frame.path, frame.sentence) for frame in reversed(rejected))
             self._rejected = (lines + self._rejected)[:_MOST_REJECTED_SHOWN]
             self._n_rejected += len(rejected)
             self._dirty = True
+
+    def _forget_rejections(self, paths: set[str]) -> None:
+        """A file that was completed later has another outcome now."""
+        kept = tuple(line for line in self._rejected if line[0] not in paths)
+        if len(kept) < len(self._rejected):
+            self._n_rejected -= len(self._rejected) - len(kept)
+            self._rejected, self._dirty = kept, True
 
     def _follow_frame(self, frame: FrameMeasured) -> None:
         latest = self._latest.get(frame.key)
@@ -266,7 +274,7 @@ class Feed:
         """Read the whole night: at the start, and when another set of measurements was begun."""
         self._model = NightModel()
         self._latest.clear()
-        self._set_hash = self._reader.recipe().hash()
+        self._set = self._reader.newest_set()
         self._folder = self._reader.folder()
         # Before the bulk, so that nothing falls between: frames that are read twice are passed over.
         self._sequence = self._reader.last_sequence()

@@ -60,6 +60,12 @@ Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure everything
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="TOML file of settings, as night.toml of another night.")
 ]
+Bias = Annotated[Path | None, typer.Option("--bias", help="Folder of bias frames.", metavar="DIR")]
+Darks = Annotated[Path | None, typer.Option("--darks", help="Folder of dark frames.", metavar="DIR")]
+Flats = Annotated[Path | None, typer.Option("--flats", help="Folder of flat frames.", metavar="DIR")]
+BadPixels = Annotated[
+    list[Path] | None, typer.Option("--bad-pixels", help="FITS image in which everything but 0 is a bad pixel.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -99,9 +105,14 @@ def watch(
         bool, typer.Option("--polling", help="Search the folder every 2 s; for network folders, which send no events.")
     ] = False,
     recipe: RecipeFile = None,
+    bias: Bias = None,
+    darks: Darks = None,
+    flats: Flats = None,
+    bad_pixels: BadPixels = None,
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process is gone.")] = None,
 ) -> None:
     """Reduce frames as they appear in a folder, until Ctrl-C; the same command goes on after any stop."""
+    from stream.measure.master_files import CalibrationFolders
     from stream.night.run import NightOptions
 
     used = _make_recipe(recipe, instrument, coordinates)
@@ -113,6 +124,7 @@ def watch(
         remeasure=remeasure,
         catalogs=tuple(catalog or ()),
         port=port if page else None,
+        calibration=CalibrationFolders(bias, darks, flats, tuple(bad_pixels or ())),
     )
     request = _Request(target, tuple(comparisons or ()))
     with _stop_on_signals() as stop:
@@ -136,16 +148,27 @@ def reduce(
     catalog: Catalogs = None,
     remeasure: Remeasure = False,
     recipe: RecipeFile = None,
+    bias: Bias = None,
+    darks: Darks = None,
+    flats: Flats = None,
+    bad_pixels: BadPixels = None,
 ) -> None:
     """Reduce all frames that are in a folder, write the outputs, and end."""
     from stream.errors import NightError
+    from stream.measure.master_files import CalibrationFolders
     from stream.night.run import NightOptions
     from stream.scan import frame_names
 
     used = _make_recipe(recipe, instrument, coordinates)
     frame_names(folder, out)
     options = NightOptions(
-        folder, out, workers or os.cpu_count() or 1, finite=True, remeasure=remeasure, catalogs=tuple(catalog or ())
+        folder,
+        out,
+        workers or os.cpu_count() or 1,
+        finite=True,
+        remeasure=remeasure,
+        catalogs=tuple(catalog or ()),
+        calibration=CalibrationFolders(bias, darks, flats, tuple(bad_pixels or ())),
     )
     request = _Request(target, tuple(comparisons or ()))
     with _stop_on_signals() as stop, _progress_bar() as onlooker:
@@ -323,8 +346,35 @@ def _say_counts(counts: LedgerCounts) -> None:
 def _write_outputs(out: Path) -> None:
     from stream.export import write_outputs
 
-    paths = write_outputs(out)
+    with _wrong_request_forgotten(out):
+        paths = write_outputs(out)
     typer.echo(f"{len(paths)} files written to {out}")
+
+
+@contextmanager
+def _wrong_request_forgotten(out: Path) -> Iterator[None]:
+    """Take a target or comparison star that does not exist out of the selection: the next run must not fail on it."""
+    from stream.errors import ConfigurationError
+
+    try:
+        yield
+    except ConfigurationError:
+        _forget_wrong_request(out)
+        raise
+
+
+def _forget_wrong_request(out: Path) -> None:
+    from stream.analysis.requests import without_missing_sources
+    from stream.night.ledger import LedgerReader
+    from stream.selection import load_selection, save_selection
+
+    reader = LedgerReader(out)
+    catalogs = reader.catalogs()
+    reader.close()
+    selection = load_selection(out)
+    kept = without_missing_sources(selection, catalogs)
+    if kept != selection:
+        save_selection(out, kept)
 
 
 def _export_in_time(out: Path, stop: _Stop) -> None:
@@ -344,4 +394,6 @@ def _export_in_time(out: Path, stop: _Stop) -> None:
             start_new_session=True,
         )
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        # It has said why; a wrong target must not fail the next export too.
+        _forget_wrong_request(out)
         typer.echo(f"The light curves are written by: opticam-live export {out} --format csv")

@@ -114,6 +114,10 @@ class AssignFrame(Message, frozen=True):
     catalog_version: str
 
 
+class UseCalibration(Message, frozen=True):
+    """Broker to worker: the masters of the night are others from now on; they are in its folder of masters."""
+
+
 class UseCatalog(Message, frozen=True):
     """Broker to worker: the catalog that later assignments of its key refer to."""
 
@@ -125,6 +129,13 @@ class BuildCatalog(Message, frozen=True):
 
     key: str
     frames: tuple[FrameToMeasure, ...]
+
+
+class SaveCatalogFiles(Message, frozen=True):
+    """Broker to worker: the catalog that you built was accepted; write its table and its picture."""
+
+    key: str
+    version: str
 
 
 class CatalogBuilt(Message, frozen=True):
@@ -184,6 +195,8 @@ class FrameMeasured(Message, frozen=True):
     """Order of commitment in the ledger, from 1; given by the ledger."""
     labels: tuple[str, ...] = PHOTOMETER_LABELS
     """The photometers of the recipe."""
+    calibration_version: str = ""
+    """Hash of the masters that calibrated the frame; empty where there are none."""
 
     def source_table(self) -> FloatArray:
         """Return the table of sources, shape (len(self.columns()), n_sources), read-only."""
@@ -257,7 +270,7 @@ class NightStatus(Message, frozen=True):
     """What the night waits for, one sentence each: ``3 of 5 frames for the catalog of 2:r``."""
 
 
-ToWorker = AssignFrame | UseCatalog | BuildCatalog | StopWorker
+ToWorker = AssignFrame | UseCatalog | UseCalibration | BuildCatalog | SaveCatalogFiles | StopWorker
 FrameReply = FrameMeasured | FrameRejected | FrameDescribed
 CatalogReply = CatalogBuilt | CatalogNotBuilt
 FromWorker = WorkerReady | WorkerHeartbeat | FrameReply | CatalogReply

@@ -204,6 +204,8 @@ def test_a_selection_of_nothing_is_refused(night: Path) -> None:
     save_selection(night, Selection(targets={"1:g": 40}))
     with pytest.raises(ConfigurationError, match="number 40 is not in the catalog of 1:g"):
         write_outputs(night)
+    assert len(list((night / "lcs" / OPTIMAL_LABEL).iterdir())) > 0
+    assert not (night / "relative_light_curves").exists()
 
 
 def test_a_folder_without_a_night_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from stream.analysis.choice import KeyChoice, resolve_selection
 from stream.analysis.relative import RelativeLightCurve, relative_light_curve
 from stream.atomic_files import write_atomically
 from stream.config import Recipe
-from stream.errors import AnalysisError
+from stream.errors import AnalysisError, ConfigurationError
 from stream.messages import Catalog, SourceFluxes
 from stream.night.night_reader import NightReader
 from stream.selection import load_selection
@@ -30,6 +30,8 @@ class ExportNight:
         Path of every frame by its number.
     facts : dict
         What every file says of the night: software, instrument, recipe, folder.
+    choice_problem : str
+        Why there are no choices: a source that was asked for does not exist.
     """
 
     recipe: Recipe
@@ -38,9 +40,18 @@ class ExportNight:
     choices: dict[str, KeyChoice]
     frame_names: dict[int, str]
     facts: dict[str, str]
+    choice_problem: str = ""
 
     def relative_light_curves(self) -> list[RelativeLightCurve]:
-        """The target of each key over its comparison stars, with each photometer, where that can be computed."""
+        """The target of each key over its comparison stars, with each photometer, where that can be computed.
+
+        Raises
+        ------
+        ConfigurationError
+            If the selection of the night names a source that does not exist.
+        """
+        if self.choice_problem:
+            raise ConfigurationError(self.choice_problem)
         curves = []
         for by_key in self.fluxes.values():
             for key, choice in self.choices.items():
@@ -61,8 +72,6 @@ def read_night(out: Path) -> ExportNight:
     ------
     LedgerError
         If there is no ledger in `out` or it cannot be read.
-    ConfigurationError
-        If the selection of the night names a source that does not exist.
     """
     reader = NightReader(out)
     try:
@@ -79,7 +88,11 @@ def read_night(out: Path) -> ExportNight:
         }
     finally:
         reader.close()
-    choices = resolve_selection(load_selection(out), catalogs, fluxes[recipe.default_label()])
+    try:
+        choices = resolve_selection(load_selection(out), catalogs, fluxes[recipe.default_label()])
+    except ConfigurationError as problem:
+        # A mistyped target takes no raw light curve from anybody.
+        return ExportNight(recipe, catalogs, fluxes, {}, names, facts, str(problem))
     return ExportNight(recipe, catalogs, fluxes, choices, names, facts)
 
 

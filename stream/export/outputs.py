@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stream.analysis.periodogram import PowerSpectrum, lomb_scargle
@@ -29,12 +30,13 @@ def write_outputs(out: Path) -> list[Path]:
     LedgerError
         If there is no ledger in `out` or it cannot be read.
     ConfigurationError
-        If the selection of the night names a source that does not exist.
+        If the selection of the night names a source that does not exist; the raw light curves are written then.
     """
     night = read_night(out)
+    written = _write_all_regions(out, night)
+    written += [write_csv(out, table) for table in tables(night, ())]
     curves = night.relative_light_curves()
-    written = [write_csv(out, table) for table in tables(night, curves)]
-    written += _write_all_regions(out, night)
+    written += [write_csv(out, table) for table in tables(replace(night, fluxes={}), curves)]
     return written + _write_figures(out, curves)
 
 
@@ -56,7 +58,7 @@ def export_night(
     ------
     ConfigurationError
         If the format is unknown, what it requires is missing, or the selection of the night names a source that
-        does not exist.
+        does not exist; the raw light curves are written then.
     LedgerError
         If there is no ledger in `out` or it cannot be read.
     """
@@ -67,10 +69,9 @@ def export_night(
     night, place = read_night(out), destination or out
     if format == "ds9":
         return _write_all_regions(place, night)
-    curves = night.relative_light_curves()
     if aavso is not None and format == "aavso":
-        return [write_aavso(place, night, curve, aavso) for curve in curves]
-    return [_TABLE_WRITERS[format](place, table) for table in tables(night, curves)]
+        return [write_aavso(place, night, curve, aavso) for curve in night.relative_light_curves()]
+    return [_TABLE_WRITERS[format](place, table) for table in tables(night)]
 
 
 def _write_all_regions(destination: Path, night: ExportNight) -> list[Path]:

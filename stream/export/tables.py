@@ -63,12 +63,16 @@ class Table:
         return next((column for column in self.columns if column.name == name), None)
 
 
-def tables(night: ExportNight, curves: Sequence[RelativeLightCurve]) -> Iterator[Table]:
-    """All tables of a night: the raw light curve of every source, then the relative ones."""
+def tables(night: ExportNight, curves: Sequence[RelativeLightCurve] | None = None) -> Iterator[Table]:
+    """All tables of a night: the raw light curve of every source, then the relative ones.
+
+    Those are computed last unless they are given, so that the raw ones are out before a wrong target raises
+    ConfigurationError.
+    """
     for by_key in night.fluxes.values():
         for fluxes in by_key.values():
             yield from _raw_tables(night, fluxes)
-    for curve in curves:
+    for curve in night.relative_light_curves() if curves is None else curves:
         yield _relative_table(night, curve)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stream.errors import FrameRejectedError, Reason
 
 GUNZIP_LIMIT_BYTES = 1024**3
+_PIECE_BYTES = 2**20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -60,6 +61,36 @@ def gunzip_start(compressed: bytes, name: str, limit: int) -> tuple[bytes, bool]
     except (zlib.error, igzip_lib.IsalError) as error:  # type: ignore[misc]  # isal's stubs forget its base class
         raise FrameRejectedError(Reason.UNREADABLE, f"{name} cannot be unpacked: {error}") from error
     return b"".join(parts), ended
+
+
+def gzip_ends(path: Path) -> bool:
+    """Whether the last member of a gzip file has ended: it is unpacked piece by piece, and nothing is kept.
+
+    What is no gzip file, damaged or of more than `GUNZIP_LIMIT_BYTES` will not become better by waiting: True.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    from isal import igzip_lib, isal_zlib
+
+    unpacker = isal_zlib.decompressobj(wbits=31)
+    n_unpacked = 0
+    with path.open("rb") as file:
+        while n_unpacked < GUNZIP_LIMIT_BYTES:
+            piece = unpacker.unconsumed_tail or unpacker.unused_data or file.read(_PIECE_BYTES)
+            if unpacker.eof:
+                if not piece.startswith(_GZIP_MAGIC):
+                    return True
+                unpacker = isal_zlib.decompressobj(wbits=31)
+            elif not piece:
+                return False
+            try:
+                n_unpacked += len(unpacker.decompress(piece, _PIECE_BYTES))
+            except (zlib.error, igzip_lib.IsalError):  # type: ignore[misc]  # isal's stubs forget its base class
+                return True
+    return True
 
 
 def read_tiles(path: Path, name: str, *, hdu: int, plane: int | None) -> NDArray:

@@ -26,6 +26,7 @@ from stream.messages import (
 )
 from stream.night.broker_events import (
     ArrivalsEnded,
+    CalibrationChanged,
     CatalogGiven,
     ClockTicked,
     Commit,
@@ -42,6 +43,7 @@ from stream.night.broker_events import (
 )
 from stream.night.broker_state import BrokerState
 from stream.night.ledger import Ledger
+from stream.night.ledger_sets import REOPENED_FOR, KnownFile
 from stream.night.monitor import Monitor
 from stream.night.supervisor import Supervisor
 from stream.night.watcher import Arrival
@@ -91,7 +93,15 @@ _ARRIVALS_DECODER = msgspec.msgpack.Decoder(tuple[list[Arrival], bool])
 
 
 class Broker:
-    """Joins watcher, ledger, workers and subscribers; everything here runs in one thread."""
+    """Joins watcher, ledger, workers and subscribers; everything here runs in one thread.
+
+    Attributes
+    ----------
+    on_reopenable : callable
+        Told of each frame that was rejected and may be complete later: its path, and the file as it was.
+    complaints : callable
+        Sentences that the status of the night is to carry.
+    """
 
     def __init__(
         self, state: BrokerState, ledger: Ledger, *, wire: BrokerWire, supervisor: Supervisor, monitor: Monitor
@@ -106,6 +116,8 @@ class Broker:
         self._next_tick_s = self._next_status_s = self._next_save_s = 0.0
         self.n_dropped_messages = 0
         self.status: NightStatus | None = None
+        self.on_reopenable: Callable[[str, KnownFile], None] = lambda path, known: None
+        self.complaints: Callable[[], tuple[str, ...]] = tuple
 
     def resume(self) -> None:
         """Take up what an earlier run of the night left: its catalogs, then its unfinished frames."""
@@ -113,6 +125,10 @@ class Broker:
             self._tell(CatalogGiven(catalog))
         for entry in self._ledger.unfinished():
             self._tell(FrameEntered(entry.frame, entry.key, entry.time_mjd_utc))
+
+    def change_calibration(self) -> None:
+        """Tell all workers that there are other masters."""
+        self._tell(CalibrationChanged())
 
     def run(self, keep_on: Callable[[], bool]) -> None:
         """Go on until no frame is open and none will come, or `keep_on` says no.
@@ -234,7 +250,12 @@ class Broker:
         if not self._outcomes:
             return
         outcomes, self._outcomes = self._outcomes, []
+        n_replaced = sum(self._ledger.is_reopened(outcome.frame_id) for outcome in outcomes)
         committed = self._ledger.commit(outcomes)
+        self._monitor.note_replaced(n_replaced)
+        for outcome in committed:
+            if isinstance(outcome, FrameRejected) and outcome.reason in REOPENED_FOR:
+                self._watch_again(outcome.path)
         measured = [outcome for outcome in committed if isinstance(outcome, FrameMeasured)]
         self._monitor.note_commit(
             [outcome.frame_id for outcome in committed],
@@ -245,11 +266,15 @@ class Broker:
         for outcome in committed:
             self._publish(b"measured" if isinstance(outcome, FrameMeasured) else b"rejected", outcome)
 
+    def _watch_again(self, path: str) -> None:
+        known = self._ledger.reopenable_file(path)
+        if known is not None:
+            self.on_reopenable(path, known)
+
     def _publish(self, topic: bytes, message: FrameMeasured | FrameRejected | CatalogBuilt | NightStatus) -> None:
         self._wire.publisher.send_multipart([topic, ENCODER.encode(message)])
 
     def _status(self) -> NightStatus:
-        status = self._monitor.status(
-            self._state.counts(), now_s=time.monotonic(), unix_s=time.time(), awaited=self._state.awaited()
-        )
+        awaited = (*self.complaints(), *self._state.awaited())
+        status = self._monitor.status(self._state.counts(), now_s=time.monotonic(), unix_s=time.time(), awaited=awaited)
         return msgspec.structs.replace(status, n_worker_restarts=self._supervisor.n_restarts)

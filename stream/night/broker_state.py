@@ -30,12 +30,15 @@ from stream.messages import (
     FrameMeasured,
     FrameRejected,
     FrameToMeasure,
+    SaveCatalogFiles,
     StopWorker,
+    UseCalibration,
     UseCatalog,
 )
 from stream.night.broker_events import (
     ArrivalsEnded,
     BrokerCounts,
+    CalibrationChanged,
     CatalogGiven,
     ClockTicked,
     Commit,
@@ -134,6 +137,8 @@ class BrokerState:
                 self._hear(pid, at_s, progress=False)
             case WorkerExited(pid):
                 self._lose_worker(pid, at_s)
+            case CalibrationChanged():
+                self._out += [Send(pid, UseCalibration()) for pid in self._workers]
             case ArrivalsEnded():
                 self._ended = True
             case StopRequested():
@@ -243,7 +248,7 @@ class BrokerState:
                 self._describe(message, at_s)
             case CatalogBuilt():
                 self._release_build(pid, message.catalog.key)
-                self._accept_catalog(message, at_s)
+                self._accept_catalog(pid, message, at_s)
             case CatalogNotBuilt():
                 frame_ids = self._release_build(pid, message.key)
                 for rejected in message.rejected:
@@ -258,11 +263,14 @@ class BrokerState:
         entry.key, entry.time = message.key, message.time_mjd_utc
         self._route(entry, at_s)
 
-    def _accept_catalog(self, message: CatalogBuilt, at_s: float) -> None:
+    def _accept_catalog(self, pid: int, message: CatalogBuilt, at_s: float) -> None:
         for rejected in message.rejected:
             self._close(rejected)
         if self._key_queue(message.catalog.key).catalog is None:
             self._out.append(SaveCatalog(message.catalog))
+            if pid in self._workers:
+                # Told, not presumed: a worker that was given up must not write over the files of another's catalog.
+                self._out.append(Send(pid, SaveCatalogFiles(message.catalog.key, message.catalog.version)))
             self._use_catalog(message.catalog, at_s)
 
     def _use_catalog(self, catalog: Catalog, at_s: float) -> None:

@@ -70,6 +70,16 @@ class FolderScan:
             yield from self._list(relative)
             pending += self._folders.get(relative, ())
 
+    def is_searched(self, relative: str) -> bool:
+        """Whether the folder of a file is one that is searched: not hidden, not excluded, not behind a link."""
+        parents = Path(relative).parts[:-1]
+        if any(part.startswith(".") or is_frame_name(part) for part in parents):
+            return False
+        place = self._folder.joinpath(*parents).resolve()
+        return place == self._folder.resolve().joinpath(*parents) and not (
+            parents and place.is_relative_to(self._exclude)
+        )
+
     def _list(self, relative: str) -> Iterator[str]:
         path = self._folder / relative
         try:

@@ -11,14 +11,15 @@ from __future__ import annotations
 import sqlite3
 import time
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
-from stream.config import Recipe, recipe_differences, recipe_from_toml
-from stream.errors import ConfigurationError, LedgerError, RecipeMismatchError
+from stream.config import Recipe, recipe_from_toml
+from stream.errors import ConfigurationError, LedgerError, NightError, RecipeMismatchError
 from stream.messages import (
     ENCODER,
     Catalog,
@@ -31,7 +32,9 @@ from stream.messages import (
     source_columns,
 )
 from stream.night import ledger_schema as schema
+from stream.night import ledger_sets as sets
 from stream.night.ledger_schema import LEDGER_FILE, LedgerCounts, UnfinishedFrame
+from stream.night.ledger_sets import KnownFile
 
 __all__ = ["LEDGER_FILE", "Ledger", "LedgerCounts", "LedgerReader", "UnfinishedFrame"]
 
@@ -50,30 +53,48 @@ class Ledger:
     folder : Path or None
         Folder of the frames; kept so that readers find them.
     remeasure : bool
-        Start a second set of measurements: every frame is unfinished again, the first set stays stored.
+        Start a second set of measurements: every frame is unfinished again, the first set stays stored. The set is
+        opened by `begin` or by the first write; until then readers see the former one. The same again goes on with
+        a second set that is not finished.
+    catalogs : mapping of key to version
+        Catalogs that are about to be given to the night.
 
     Raises
     ------
+    ConfigurationError
+        If the ledger belongs to another folder of frames.
     RecipeMismatchError
         If the ledger belongs to another recipe; the sentence names the settings that differ.
     LedgerError
         If the file cannot be opened or is not a ledger of this version.
     """
 
-    def __init__(self, out: Path, recipe: Recipe, *, folder: Path | None = None, remeasure: bool = False) -> None:
-        self._path = out / LEDGER_FILE
+    def __init__(
+        self,
+        out: Path,
+        recipe: Recipe,
+        *,
+        folder: Path | None = None,
+        remeasure: bool = False,
+        catalogs: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._path, self._recipe = out / LEDGER_FILE, recipe
+        self._reopened: dict[int, FrameArrived] = {}
         try:
             self._connection = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {self._path} cannot be opened: {error}") from error
         try:
             self._prepare(folder)
-            self._set_id = self._choose_set(recipe, remeasure)
+            chosen = sets.choose_set(self._connection, recipe, self._path, remeasure=remeasure, catalogs=catalogs)
+            self._set_id, self._is_open = chosen.set_id, not chosen.is_new
+            if chosen.set_id == 1:
+                self.begin()
             row = self._connection.execute("SELECT COALESCE(MAX(sequence), 0) FROM outcome").fetchone()
         except sqlite3.Error as error:
             self._connection.close()
             raise LedgerError(f"ledger {self._path} cannot be used: {error}") from error
-        except (LedgerError, RecipeMismatchError):
+        except NightError:
             self._connection.close()
             raise
         self._sequence = int(row[0])
@@ -83,8 +104,16 @@ class Ledger:
         """Sequence of the newest outcome, 0 before the first."""
         return self._sequence
 
+    def begin(self) -> None:
+        """Open the set of measurements, from now on the newest for readers; safe to call twice; raises LedgerError."""
+        with self._transaction():
+            pass
+
     def enter(self, arrivals: Sequence[FrameArrived]) -> list[FrameToMeasure]:
         """Give each file that was never seen its number; files that the ledger knows are left out.
+
+        A file that was rejected as incomplete and is another one since is taken again: it keeps its number, and its
+        old outcome until the new one is committed.
 
         Raises
         ------
@@ -105,12 +134,34 @@ class Ledger:
                 cursor = self._connection.execute(schema.INSERT_FRAME, row)
                 if cursor.rowcount == 1 and cursor.lastrowid is not None:
                     entered.append(FrameToMeasure(cursor.lastrowid, arrival.path))
+                elif (frame_id := self._reopen(arrival)) is not None:
+                    entered.append(FrameToMeasure(frame_id, arrival.path))
         return entered
+
+    def _reopen(self, arrival: FrameArrived) -> int | None:
+        known = sets.reopenable_file(self._connection, self._set_id, arrival.path)
+        if known is None or (known.size_bytes, known.mtime_ns) == (arrival.size_bytes, arrival.mtime_ns):
+            return None
+        self._reopened[known.frame_id] = arrival
+        return known.frame_id
+
+    def is_reopened(self, frame_id: int) -> bool:
+        """Whether the next outcome of a frame replaces the one that it has."""
+        return frame_id in self._reopened
+
+    def reopenable(self) -> dict[str, KnownFile]:
+        """Files rejected as incomplete, by path, as they were then."""
+        return sets.reopenable_files(self._connection, self._set_id)
+
+    def reopenable_file(self, path: str) -> KnownFile | None:
+        """The same for one of them; None if it is none."""
+        return sets.reopenable_file(self._connection, self._set_id, path)
 
     def commit(self, outcomes: Sequence[FrameMeasured | FrameRejected]) -> list[FrameMeasured | FrameRejected]:
         """Store outcomes in one transaction and return them with their sequence.
 
-        A frame that has its terminal state keeps it: a second outcome is dropped and not returned.
+        A frame that has its terminal state keeps it: a second outcome is dropped and not returned. That of a frame
+        which was taken again replaces the first, with a new sequence.
 
         Raises
         ------
@@ -121,12 +172,22 @@ class Ledger:
         sequence, now = self._sequence, time.time()
         with self._transaction():
             for outcome in outcomes:
+                self._clear_reopened(outcome.frame_id)
                 row = schema.outcome_row(outcome, sequence + 1, self._set_id, now)
                 if self._connection.execute(schema.INSERT_OUTCOME, row).rowcount == 1:
                     sequence += 1
                     committed.append(msgspec.structs.replace(outcome, sequence=sequence))
         self._sequence = sequence
+        for outcome in outcomes:
+            self._reopened.pop(outcome.frame_id, None)
         return committed
+
+    def _clear_reopened(self, frame_id: int) -> None:
+        arrival = self._reopened.get(frame_id)
+        if arrival is not None:
+            values = (arrival.key, arrival.size_bytes, arrival.mtime_ns, arrival.time_mjd_utc, frame_id)
+            self._connection.execute(schema.UPDATE_FRAME, values)
+            self._connection.execute("DELETE FROM outcome WHERE set_id = ? AND frame_id = ?", (self._set_id, frame_id))
 
     def save_catalog(self, catalog: Catalog) -> None:
         """Store the catalog of a key, once for a set of measurements.
@@ -154,6 +215,10 @@ class Ledger:
         """Replace the stored status of the night; raises LedgerError."""
         with self._transaction():
             self._connection.execute("REPLACE INTO status VALUES (1, ?)", (ENCODER.encode(status),))
+
+    def calibrations(self) -> dict[str, str]:
+        """Version of the masters that the newest measured frame of each key was calibrated with."""
+        return schema.last_calibrations(self._connection, self._set_id)
 
     def catalogs(self) -> dict[str, Catalog]:
         """Catalogs of this set of measurements, by key."""
@@ -196,39 +261,23 @@ class Ledger:
             self._connection.executescript(schema.TABLES)
             self._connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
         if folder is not None:
-            with self._transaction():
-                self._connection.execute("REPLACE INTO night VALUES ('folder', ?)", (str(folder.resolve()),))
-
-    def _choose_set(self, recipe: Recipe, remeasure: bool) -> int:
-        row = self._connection.execute(
-            "SELECT set_id, recipe_hash, recipe FROM measurement_set ORDER BY set_id DESC LIMIT 1"
-        ).fetchone()
-        if row is not None and not remeasure:
-            set_id, stored_hash, text = row
-            if stored_hash != recipe.hash():
-                differences = "; ".join(recipe_differences(recipe_from_toml(text, str(self._path)), recipe))
-                raise RecipeMismatchError(
-                    f"{self._path.parent} belongs to a night with another recipe ({differences}): take another folder, "
-                    "or --remeasure to start a second set of measurements"
-                )
-            return int(set_id)
-        with self._transaction():
-            cursor = self._connection.execute(
-                "INSERT INTO measurement_set (recipe_hash, recipe, created_unix_s) VALUES (?, ?, ?)",
-                (recipe.hash(), recipe.to_toml(), time.time()),
-            )
-        return int(cursor.lastrowid or 0)
+            sets.refuse_other_folder(self._connection, folder.resolve(), self._path)
+            self._connection.execute("REPLACE INTO night VALUES ('folder', ?)", (str(folder.resolve()),))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                if not self._is_open:
+                    row = (self._set_id, self._recipe.hash(), self._recipe.to_toml(), time.time())
+                    self._connection.execute(schema.INSERT_SET, row)
                 yield
             except BaseException:
                 self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
+            self._is_open = True
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {self._path} cannot be written: {error}") from error
 
@@ -295,6 +344,11 @@ class LedgerReader:
         """Frames by state."""
         with self._reading() as connection:
             return schema.count_outcomes(connection, self._set(connection))
+
+    def newest_set(self) -> int:
+        """Number of the newest set of measurements; 0 before the first."""
+        with self._reading() as connection:
+            return schema.newest_set(connection)
 
     def last_sequence(self) -> int:
         """Sequence of the newest outcome; 0 before the first."""

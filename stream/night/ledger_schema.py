@@ -28,7 +28,7 @@ SCALAR_FIELDS: tuple[str, ...] = tuple(
 )
 """Fields of `FrameMeasured` that are columns of the table of outcomes under their own names."""
 
-_COLUMN_TYPES = {"catalog_version": "TEXT", "n_aligned": "INTEGER", "flags": "INTEGER"}
+_COLUMN_TYPES = {"catalog_version": "TEXT", "calibration_version": "TEXT", "n_aligned": "INTEGER", "flags": "INTEGER"}
 
 _OUTCOME_COLUMNS = (
     "sequence",
@@ -85,6 +85,10 @@ INSERT_FRAME = """
 INSERT INTO frame (path, key, size_bytes, mtime_ns, arrived_unix_s, time_mjd_utc) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (path) DO NOTHING
 """
+
+UPDATE_FRAME = "UPDATE frame SET key = ?, size_bytes = ?, mtime_ns = ?, time_mjd_utc = ? WHERE frame_id = ?"
+
+INSERT_SET = "INSERT INTO measurement_set (set_id, recipe_hash, recipe, created_unix_s) VALUES (?, ?, ?, ?)"
 
 INSERT_OUTCOME = f"""
 INSERT INTO outcome ({", ".join(_OUTCOME_COLUMNS)}) VALUES ({", ".join("?" * len(_OUTCOME_COLUMNS))})
@@ -168,6 +172,16 @@ def read_catalogs(connection: sqlite3.Connection, set_id: int) -> dict[str, Cata
     """Catalogs of a set of measurements, by key."""
     rows = connection.execute("SELECT key, content FROM catalog WHERE set_id = ? ORDER BY key", (set_id,))
     return {key: _CATALOG.decode(content) for key, content in rows}
+
+
+def last_calibrations(connection: sqlite3.Connection, set_id: int) -> dict[str, str]:
+    """Version of the masters that the newest measured frame of each key was calibrated with; empty for none."""
+    rows = connection.execute(
+        "SELECT key, calibration_version FROM outcome WHERE sequence IN (SELECT MAX(sequence) FROM outcome"
+        " WHERE set_id = ? AND state = 'measured' GROUP BY key)",
+        (set_id,),
+    )
+    return {key: version or "" for key, version in rows}
 
 
 def count_outcomes(connection: sqlite3.Connection, set_id: int) -> LedgerCounts:

@@ -50,6 +50,10 @@ class Monitor:
             if arrived is not None:
                 self._lags_s.append(max(unix_s - arrived, 0.0))
 
+    def note_replaced(self, n_rejected: int) -> None:
+        """Note rejections that other outcomes took the place of."""
+        self.n_rejected -= n_rejected
+
     def status(
         self, counts: BrokerCounts, *, now_s: float, unix_s: float, awaited: tuple[str, ...] = ()
     ) -> NightStatus:

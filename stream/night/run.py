@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stream.config import Recipe
 from stream.errors import ConfigurationError, NightError
-from stream.messages import NightStatus
+from stream.measure.master_files import CalibrationFolders
+from stream.messages import Catalog, NightStatus
 from stream.night.broker import Broker
 from stream.night.broker_state import BrokerState
+from stream.night.calibration_watch import CalibrationWatch, check_masters
 from stream.night.ledger import Ledger, LedgerCounts
 from stream.night.monitor import Monitor
-from stream.night.night_folder import CATALOG_FOLDER, LOG_FOLDER, NightFolder, RunFile
+from stream.night.night_folder import CALIBRATION_FOLDER, CATALOG_FOLDER, LOG_FOLDER, NightFolder, RunFile
 from stream.night.supervisor import PageServer, Supervisor
 from stream.night.watcher import Watcher, WatchSettings
 from stream.night.wire import BrokerWire, make_keys
+from stream.processes import refuse_busy_port
 
 _DRAIN_S = 1.5
 _LEAVE_S = 1.0
+_PORT_WAIT_S = 2.0
 _INCOMPLETE_FINITE_S = 3.0
 _SWITCH_INTERVAL_S = 0.0005
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -47,6 +52,9 @@ class NightOptions:
         Catalogs of an earlier night, one file for a key.
     port : int or None
         Port of the page, 0 for any; None for no page.
+    calibration : CalibrationFolders
+        Where calibration frames are; without any the masters of an earlier run of the night are used, and none with
+        `remeasure`.
     """
 
     folder: Path
@@ -57,6 +65,7 @@ class NightOptions:
     remeasure: bool = False
     catalogs: tuple[Path, ...] = ()
     port: int | None = None
+    calibration: CalibrationFolders = field(default_factory=CalibrationFolders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,27 +92,43 @@ def run_night(
     Raises
     ------
     ConfigurationError
-        If the folder of the frames does not exist, or the outputs would lie among the frames themselves.
+        If the folder of the frames does not exist or is not the night's, the outputs would lie among the frames
+        themselves, a catalog cannot be used, or the port is in use. With `remeasure` no set was begun then.
     RecipeMismatchError
         If the output folder belongs to another recipe.
     NightError
         If the output folder is in use, the ledger cannot be written, or workers or page do not start.
     """
     folder = _checked_folder(options)
+    catalogs = _load_catalogs(options.catalogs)
     # Watcher and broker share this process: neither waits long for the other.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with ExitStack() as stack:
         home = stack.enter_context(NightFolder(options.out))
         _log_to(home.path / LOG_FOLDER / "night.log", stack)
-        ledger = Ledger(home.path, recipe, folder=folder, remeasure=options.remeasure)
+        if options.port is not None:
+            refuse_busy_port(options.port, _PORT_WAIT_S)
+        versions = {key: catalog.version for key, catalog in catalogs.items()}
+        ledger = Ledger(home.path, recipe, folder=folder, remeasure=options.remeasure, catalogs=versions)
         stack.callback(ledger.close)
-        _take_catalogs(options.catalogs, ledger, home.path)
-        home.write_recipe(recipe)
+        calibration = _prepare_calibration(options, recipe, ledger, home.path)
         prepare(home.path)
         make_keys(home.path)
         night = _Night(options, recipe, home=home, ledger=ledger, folder=folder)
+        night.calibration = calibration
         stack.callback(night.close)
+        # A new set hides the former one: not before everything that may fail at the start has succeeded.
+        ledger.begin()
+        for catalog in catalogs.values():
+            ledger.save_catalog(catalog)
+        home.write_recipe(recipe)
+        if calibration is not None:
+            calibration.begin()
+        elif options.remeasure:
+            shutil.rmtree(home.path / CALIBRATION_FOLDER, ignore_errors=True)
+        _write_tables(catalogs, home.path)
         night.run(stop, onlooker or Onlooker())
+        _write_tables({key: one for key, one in ledger.catalogs().items() if not _has_table(one, home.path)}, home.path)
         return ledger.counts()
 
 
@@ -130,11 +155,15 @@ class _Night:
             exclude=home.path,
             deliver=self._broker.post.deliver,
             known=set(ledger.known_files()),
+            reopenable=ledger.reopenable(),
             settings=settings,
         )
+        self._broker.on_reopenable = self._watcher.watch_again
+        self._broker.complaints = self._watcher.complaints
         self._page = PageServer(home.path, options.port) if options.port is not None else None
         self._page_told: str | None = None
         self._status_told: NightStatus | None = None
+        self.calibration: CalibrationWatch | None = None
 
     def run(self, stop: threading.Event, onlooker: Onlooker) -> None:
         self._write_run_file()
@@ -142,6 +171,8 @@ class _Night:
         if self._page is not None:
             self._page.start()
         self._broker.resume()
+        if self.calibration is not None:
+            self.calibration.start()
         self._watcher.start()
         self._broker.run(lambda: self._look_around(onlooker) and not stop.is_set())
         self._watcher.stop()
@@ -152,6 +183,8 @@ class _Night:
     def close(self) -> None:
         """End all that runs; after a failure nobody else does."""
         self._watcher.stop()
+        if self.calibration is not None:
+            self.calibration.stop()
         self._supervisor.stop(0.0)
         if self._page is not None:
             self._page.stop(_LEAVE_S)
@@ -159,6 +192,8 @@ class _Night:
         self._wire.close()
 
     def _look_around(self, onlooker: Onlooker) -> bool:
+        if self.calibration is not None and self.calibration.take_change():
+            self._broker.change_calibration()
         if self._watcher.failure is not None:
             raise NightError(f"the watcher of {self._folder} ended: {self._watcher.failure}") from self._watcher.failure
         if self._page is not None:
@@ -195,16 +230,50 @@ def _checked_folder(options: NightOptions) -> Path:
     return folder
 
 
-def _take_catalogs(paths: tuple[Path, ...], ledger: Ledger, out: Path) -> None:
-    """Take catalogs of an earlier night into this one."""
-    if not paths:
-        return
-    from stream.measure.catalog import load_catalog, save_catalog
+def _prepare_calibration(options: NightOptions, recipe: Recipe, ledger: Ledger, out: Path) -> CalibrationWatch | None:
+    """Make the masters of the night, and see that frames were measured with the same before."""
+    measured = ledger.calibrations()
+    if options.calibration:
+        calibration = CalibrationWatch(options.calibration, recipe, out / CALIBRATION_FOLDER)
+        calibration.check_measured_with(measured, out)
+        return calibration
+    if not options.remeasure and any(measured.values()):
+        check_masters(out / CALIBRATION_FOLDER, measured, out)
+    return None
 
+
+def _load_catalogs(paths: tuple[Path, ...]) -> dict[str, Catalog]:
+    """Read catalogs of an earlier night, one for a key."""
+    if not paths:
+        return {}
+    from stream.measure.catalog import load_catalog
+
+    catalogs: dict[str, Catalog] = {}
     for path in paths:
         catalog = load_catalog(path)
-        ledger.save_catalog(catalog)
-        save_catalog(catalog, out / CATALOG_FOLDER / f"{catalog.key.replace(':', '-')}_catalog.ecsv")
+        if catalog.key in catalogs:
+            raise ConfigurationError(f"catalog {path} is a second one of {catalog.key}: one for a key is required")
+        catalogs[catalog.key] = catalog
+    return catalogs
+
+
+def _table_of(catalog: Catalog, out: Path) -> Path:
+    return out / CATALOG_FOLDER / f"{catalog.key.replace(':', '-')}_catalog.ecsv"
+
+
+def _has_table(catalog: Catalog, out: Path) -> bool:
+    path = _table_of(catalog, out)
+    return path.is_file() and catalog.version in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _write_tables(catalogs: dict[str, Catalog], out: Path) -> None:
+    """Write the tables of catalogs that no worker of this night wrote, or one that died over it."""
+    if not catalogs:
+        return
+    from stream.measure.catalog import save_catalog
+
+    for catalog in catalogs.values():
+        save_catalog(catalog, _table_of(catalog, out))
 
 
 def _log_to(path: Path, stack: ExitStack) -> None:

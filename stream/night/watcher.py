@@ -4,6 +4,9 @@ A file is complete when its header and data bytes are all there (padding may be 
 in, or its size and modification time have held still for a moment. A file that stays incomplete arrives after a
 time-out all the same; the worker then says what is wrong with it. Folders below the night's folder are searched too.
 
+A file that was rejected because it was not complete is taken again once it has changed. While a backlog is looked
+through, files that were just closed go first.
+
 A file of several frames (extensions, planes of a cube) arrives as a whole, once all of it is there: every frame of it
 under a name of its own. After a restart such a file is listed again, and what the ledger has already is left out.
 """
@@ -15,9 +18,10 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -33,9 +37,12 @@ from watchdog.observers.api import BaseObserver
 
 from stream.errors import FrameIncompleteError, FrameRejectedError
 from stream.instruments import Instrument
+from stream.measure.compressed import gzip_ends, is_gzip
 from stream.measure.frames import FramePeek, list_frames
 from stream.messages import FrameArrived
 from stream.night.folder_scan import FolderScan, is_frame_name, refusal_of, safe_name
+from stream.night.later_looks import LaterLooks
+from stream.night.ledger_sets import KnownFile
 
 _EVENTS: list[type[FileSystemEvent]] = [
     FileClosedEvent,
@@ -47,6 +54,7 @@ _EVENTS: list[type[FileSystemEvent]] = [
 _CHECK_EVERY_S = 0.05
 _SCAN_SHARE = 0.1
 _DELIVERED_AT_ONCE = 2000
+_HINTS_EVERY = 16
 _SCAN_MARK = ""
 
 _log = logging.getLogger(__name__)
@@ -103,6 +111,8 @@ class _Candidate:
     closed: bool = False
     was_old: bool = False
     incomplete: bool = False
+    again: bool = False
+    gone: bool = False
 
 
 class Watcher:
@@ -116,6 +126,8 @@ class Watcher:
         Called in the watcher's thread.
     known : set of str
         Names, as of `safe_name`, that the ledger has already.
+    reopenable : mapping of path to KnownFile
+        Those among them that were rejected as incomplete.
     """
 
     def __init__(
@@ -126,12 +138,13 @@ class Watcher:
         exclude: Path,
         deliver: Deliver,
         known: set[str],
+        reopenable: Mapping[str, KnownFile] = MappingProxyType({}),
         settings: WatchSettings | None = None,
     ) -> None:
         self._folder, self._instrument = folder, instrument
         self._settings = settings or WatchSettings()
         self._deliver, self._known = deliver, known
-        self._exclude = exclude
+        self._later = LaterLooks(folder, reopenable)
         self._scan = FolderScan(folder, exclude)
         self._hints: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
         self._candidates: dict[str, _Candidate] = {}
@@ -159,6 +172,20 @@ class Watcher:
     def hint(self, relative: str, *, closed: bool) -> None:
         """Look at a file soon; safe to call from any thread."""
         self._hints.put((relative, closed))
+
+    def watch_again(self, path: str, known: KnownFile) -> None:
+        """Take a rejected frame again when its file is no longer `known`; safe to call from any thread."""
+        self._later.add(path, known)
+
+    def complaints(self) -> tuple[str, ...]:
+        """What keeps frames from being found, in sentences."""
+        if self._scan.is_reachable:
+            return ()
+        return (f"folder {self._folder} cannot be read: it is looked for every {self._settings.scan_s:g} s",)
+
+    def is_searched(self, relative: str) -> bool:
+        """Whether the scan would find a file of this name."""
+        return self._scan.is_searched(relative)
 
     def _start_observer(self) -> None:
         observer = Observer()
@@ -207,44 +234,70 @@ class Watcher:
         for name in self._scan.new_names():
             if safe_name(name) not in self._known:
                 self._candidates.setdefault(name, _Candidate())
+        for name in self._later.others():
+            self._candidates.setdefault(name, _Candidate(again=True))
+        self._later.log_changes()
 
-    def _take_hints(self, wait_s: float) -> None:
+    def _take_hints(self, wait_s: float) -> list[str]:
+        """Make candidates of the files that were hinted at, after waiting for the first; return the closed ones."""
+        closed_names = []
         try:
-            name, closed = self._hints.get(timeout=max(wait_s, 0.0))
+            name, closed = self._hints.get(timeout=wait_s) if wait_s > 0.0 else self._hints.get_nowait()
             while True:
-                if name and safe_name(name) not in self._known:
-                    candidate = self._candidates.setdefault(name, _Candidate())
+                is_known = safe_name(name) in self._known
+                if name and (not is_known or self._later.is_another(name)):
+                    candidate = self._candidates.setdefault(name, _Candidate(again=is_known))
                     candidate.closed = candidate.closed or closed
+                    closed_names += [name] if closed else []
                 name, closed = self._hints.get_nowait()
         except queue.Empty:
-            return
+            return closed_names
+
+    def _check_hinted(self) -> None:
+        """Deliver what was closed just now: it must not wait until a backlog was looked through."""
+        arrived: list[Arrival] = []
+        for name in dict.fromkeys(self._take_hints(0.0)):
+            arrived += self._check_one(name)
+        if arrived:
+            self._deliver(_in_order(arrived), False)
+
+    def _check_one(self, name: str) -> list[Arrival]:
+        """What arrives with a file, which is no candidate then; nothing if it is not complete."""
+        candidate = self._candidates.get(name)
+        found = self._check(name, candidate) if candidate is not None else None
+        if candidate is not None and candidate.gone:
+            del self._candidates[name]
+        if candidate is None or found is None:
+            return []
+        # The ledger knows which frames of a file that is taken again are open.
+        arrived = [one for one in found if candidate.again or one.message.path not in self._known]
+        self._known.add(safe_name(name))
+        self._later.note_arrival(name, candidate.size_bytes, candidate.mtime_ns)
+        del self._candidates[name]
+        return arrived
 
     def _check_candidates(self) -> None:
         """Deliver the files that are complete, in order of time and path."""
         arrived: list[Arrival] = []
-        for name in sorted(self._candidates):
+        for number, name in enumerate(sorted(self._candidates)):
             if self._stopped.is_set():
                 return
-            found = self._check(name, self._candidates[name])
-            if found is not None:
-                arrived += [arrival for arrival in found if arrival.message.path not in self._known]
-                self._known.add(safe_name(name))
-                del self._candidates[name]
+            if number % _HINTS_EVERY == _HINTS_EVERY - 1 and not self._settings.finite:
+                self._check_hinted()
+            arrived += self._check_one(name)
             if len(arrived) >= _DELIVERED_AT_ONCE and not self._settings.finite:
                 self._deliver(_in_order(arrived), False)
                 arrived = []
-        for name in [name for name, candidate in self._candidates.items() if candidate.mtime_ns < 0]:
-            del self._candidates[name]
         if arrived:
             self._deliver(_in_order(arrived), False)
 
     def _check(self, name: str, candidate: _Candidate) -> list[Arrival] | None:
-        """Return what arrived if the file has arrived; a file that is gone loses its modification time."""
+        """Return what arrived if the file has arrived; note if it is gone."""
         refusal = refusal_of(self._folder, name)
         try:
             status = (self._folder / name).lstat() if refusal else (self._folder / name).stat()
         except OSError:
-            candidate.mtime_ns = -1
+            candidate.gone = True
             return None
         message = FrameArrived(safe_name(name), status.st_size, status.st_mtime_ns, time.time())
         if refusal is not None:
@@ -278,6 +331,9 @@ class Watcher:
         except Exception:  # noqa: BLE001  (one file must not end the night; the worker meets the same and says so)
             _log.exception("header of %s", name)
             return [Arrival(message)]
+        if is_gzip(name) and not candidate.was_old and not gzip_ends(self._folder / name):
+            candidate.incomplete = True
+            return self._arrivals(name, candidate, message, still_s)
         return [Arrival(self._described(peek, message)) for peek in peeks]
 
     def _described(self, peek: FramePeek, message: FrameArrived) -> FrameArrived:
@@ -300,13 +356,14 @@ class _Handler(FileSystemEventHandler):
         self._watcher, self._folder = watcher, folder
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Pass on names of frames; a new folder is left to the scan."""
+        """Pass on names of frames that the scan would find too; a new folder is left to the scan."""
         text = event.dest_path or event.src_path
         path = Path(os.fsdecode(text))
         if event.is_directory or not is_frame_name(path.name) or not path.is_relative_to(self._folder):
             return
-        closed = isinstance(event, FileClosedEvent | FileMovedEvent)
-        self._watcher.hint(path.relative_to(self._folder).as_posix(), closed=closed)
+        relative = path.relative_to(self._folder).as_posix()
+        if self._watcher.is_searched(relative):
+            self._watcher.hint(relative, closed=isinstance(event, FileClosedEvent | FileMovedEvent))
 
 
 def _in_order(arrivals: list[Arrival]) -> list[Arrival]:

@@ -23,20 +23,24 @@ from stream.messages import (
     AssignFrame,
     BuildCatalog,
     Catalog,
+    CatalogBuilt,
     CatalogNotBuilt,
     CatalogReply,
     FrameDescribed,
     FrameRejected,
     FrameReply,
+    SaveCatalogFiles,
     StopWorker,
+    UseCalibration,
     UseCatalog,
     WorkerHeartbeat,
     WorkerReady,
 )
-from stream.night.night_folder import CATALOG_FOLDER, RECIPE_FILE, read_run_file
+from stream.night.night_folder import CALIBRATION_FOLDER, CATALOG_FOLDER, RECIPE_FILE, read_run_file
 from stream.night.wire import connect_to_broker, heartbeat_identity, task_identity
 
 if TYPE_CHECKING:
+    from stream.measure.calibration import Calibration
     from stream.night.bootstrap import CatalogBuild
 
 CREDIT = 2
@@ -52,14 +56,17 @@ class Measurer(Protocol):
     def use_catalog(self, catalog: Catalog) -> None:
         """Take the catalog that later frames of its key are measured against."""
 
+    def use_calibration(self) -> None:
+        """Take the masters that are in the folder of the night now."""
+
     def measure(self, assignment: AssignFrame) -> FrameReply:
         """Measure a frame."""
 
     def build(self, request: BuildCatalog) -> CatalogReply:
         """Build a catalog."""
 
-    def save_catalog(self) -> None:
-        """Write the files of the catalog that was built last."""
+    def save_catalog(self, version: str) -> None:
+        """Write the files of the catalog that was built last, if it is of this version."""
 
 
 class PipelineMeasurer:
@@ -73,13 +80,28 @@ class PipelineMeasurer:
         self._pipeline, self._read_frame = pipeline, read_frame
         self._folder, self._recipe, self._out = folder, recipe, out
         self._references: dict[str, pipeline.Reference] = {}
+        self._calibrations: dict[str, Calibration | None] = {}
         self._hints: dict[str, Transform] = {}
         self._built: CatalogBuild | None = None
 
     def use_catalog(self, catalog: Catalog) -> None:
         """Prepare what every frame of the key needs."""
-        self._references[catalog.key] = self._pipeline.Reference.from_catalog(catalog, self._recipe)
+        calibration = self._calibration(catalog.key)
+        self._references[catalog.key] = self._pipeline.Reference.from_catalog(catalog, self._recipe, calibration)
         self._hints.pop(catalog.key, None)
+
+    def use_calibration(self) -> None:
+        """Read the masters anew when they are asked for."""
+        self._calibrations.clear()
+        for reference in list(self._references.values()):
+            self.use_catalog(reference.catalog)
+
+    def _calibration(self, key: str) -> Calibration | None:
+        if key not in self._calibrations:
+            from stream.measure.master_files import load_calibration
+
+            self._calibrations[key] = load_calibration(self._out / CALIBRATION_FOLDER, key)
+        return self._calibrations[key]
 
     def measure(self, assignment: AssignFrame) -> FrameReply:
         """Read and measure a frame; raises FrameRejectedError."""
@@ -97,14 +119,14 @@ class PipelineMeasurer:
         """Build a catalog from the first frames of its key."""
         from stream.night.bootstrap import build_catalog
 
-        self._built = build_catalog(request, self._folder, self._recipe)
+        self._built = build_catalog(request, self._folder, self._recipe, self._calibration(request.key))
         return self._built.reply
 
-    def save_catalog(self) -> None:
-        """Write table and picture of the catalog that was built last, once."""
-        if self._built is not None:
-            self._built.save(self._out / CATALOG_FOLDER)
-        self._built = None
+    def save_catalog(self, version: str) -> None:
+        """Write table and picture of the catalog that was built last, once, if it is of this version."""
+        built, self._built = self._built, None
+        if built is not None and isinstance(built.reply, CatalogBuilt) and built.reply.catalog.version == version:
+            built.save(self._out / CATALOG_FOLDER)
 
 
 def answer_frame(measurer: Measurer, assignment: AssignFrame) -> FrameReply:
@@ -131,12 +153,12 @@ def answer_build(measurer: Measurer, request: BuildCatalog) -> CatalogReply:
         return CatalogNotBuilt(request.key, _internal_error(f"catalog of {request.key}", error), ())
 
 
-def save_catalog_files(measurer: Measurer, key: str) -> None:
-    """Write the files of a catalog after the answer went out; the catalog itself is safe in the ledger."""
+def save_catalog_files(measurer: Measurer, request: SaveCatalogFiles) -> None:
+    """Write the files of a catalog that the night took; the catalog itself is safe in the ledger."""
     try:
-        measurer.save_catalog()
+        measurer.save_catalog(request.version)
     except Exception:  # noqa: BLE001  (a picture must not end the night, whatever a library raises over it)
-        _log.exception("files of the catalog of %s", key)
+        _log.exception("files of the catalog of %s", request.key)
 
 
 def _internal_error(what: str, error: Exception) -> str:
@@ -154,9 +176,12 @@ def serve_assignments(socket: zmq.Socket[bytes], measurer: Measurer) -> None:
                 socket.send(ENCODER.encode(answer_frame(measurer, message)))
             case UseCatalog(catalog):
                 measurer.use_catalog(catalog)
+            case UseCalibration():
+                measurer.use_calibration()
             case BuildCatalog():
                 socket.send(ENCODER.encode(answer_build(measurer, message)))
-                save_catalog_files(measurer, message.key)
+            case SaveCatalogFiles():
+                save_catalog_files(measurer, message)
             case StopWorker():
                 return
 

@@ -20,6 +20,7 @@ from stream.messages import (
     FrameMeasured,
     FrameRejected,
     FrameToMeasure,
+    SaveCatalogFiles,
     StopWorker,
     UseCatalog,
 )
@@ -226,7 +227,7 @@ def test_a_catalog_is_built_from_the_oldest_frames_and_those_that_waited_are_mea
     assert state.awaited() == ("the catalog of 1:g is being built",)
     instructions = state.handle(Replied(1, CatalogBuilt(make_catalog())), 1.0)
     assert instructions[0] == SaveCatalog(make_catalog())
-    assert sent(instructions)[0] == UseCatalog(make_catalog())
+    assert sent(instructions)[:2] == [SaveCatalogFiles("1:g", "abc"), UseCatalog(make_catalog())]
     assert assigned(instructions) == [7, 5]
 
 

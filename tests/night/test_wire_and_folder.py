@@ -109,7 +109,7 @@ class BrokenMeasurer:
     def build(self, request: BuildCatalog) -> CatalogReply:
         raise self._error
 
-    def save_catalog(self) -> None:
+    def save_catalog(self, version: str) -> None:
         raise self._error
 
 
