@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
-from stream.messages import FloatArray, IntArray
+from stream.messages import FloatArray, FrameMeasured, IntArray
 from stream.night import ledger_schema as schema
 from stream.night.ledger import LedgerReader
 
-_NUMBERS = tuple(field for field in schema.SCALAR_FIELDS if field not in ("catalog_version", "labels"))
+_NUMBERS = tuple(
+    field.name
+    for field in msgspec.structs.fields(FrameMeasured)
+    if field.type in (float, int) and field.name in schema.SCALAR_FIELDS
+)
 
 
 @dataclass(frozen=True, slots=True)
