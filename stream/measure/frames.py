@@ -141,11 +141,12 @@ class Frame:
         """None: they are not looked for."""
 
 
-def list_frames(path: Path, name: str, instrument: Instrument) -> list[FramePeek]:
+def list_frames(path: Path, name: str, instrument: Instrument, *, complete: bool = True) -> list[FramePeek]:
     """Find the frames of a file, from its headers alone, and whether all of it is there.
 
     The image of the primary HDU is the only frame of its file, unless the instrument names the `extensions` that hold
-    frames; see `stream.measure.hdus` for other files.
+    frames; see `stream.measure.hdus` for other files. If `complete` is False, a file of several frames may lack bytes:
+    the frames are those that its headers tell of, whether their pixels are there or not.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def list_frames(path: Path, name: str, instrument: Instrument) -> list[FramePeek
         header, offset = read_header(source, 0, name)
         if has_plain_image(header, instrument.extensions):
             return [_peek_plain(path, name, header, offset)]
-        places = list_places(source, name, instrument.extensions)
+        places = list_places(source, name, instrument.extensions, complete=complete)
     if not places:
         raise FrameIncompleteError(_no_frame(name, header, instrument))
     return [FramePeek(place.header, None if is_gzip(name) else place.end, str(place.name)) for place in places]

@@ -133,8 +133,11 @@ def has_plain_image(header: Header, extensions: Sequence[str]) -> bool:
     return header.get("NAXIS") == 2 and not extensions
 
 
-def list_places(source: Source, name: str, extensions: Sequence[str]) -> list[ImagePlace]:
+def list_places(source: Source, name: str, extensions: Sequence[str], *, complete: bool = True) -> list[ImagePlace]:
     """All frames of a file, in order; empty if there is none (yet).
+
+    If `complete` is False, bytes may be missing: the frames are those that the headers tell of, as far as there are
+    headers.
 
     The only frame of a file has the name of the file, unless it is one of the `extensions` that the instrument names:
     then others, which do not know the instrument, could not tell it from the HDUs beside it.
@@ -149,22 +152,23 @@ def list_places(source: Source, name: str, extensions: Sequence[str]) -> list[Im
     primary: dict[str, HeaderValue] = {}
     places: list[ImagePlace] = []
     n_hdus = 0
-    for hdu in _walk(source, name):
+    for hdu in _walk(source, name, complete=complete):
         n_hdus += 1
         if hdu.number == 0:
             primary = hdu.header
         if not _holds_frames(hdu, extensions):
             continue
-        if not source.holds(hdu.data_end):
-            raise FrameIncompleteError(f"{name} is truncated: HDU {hdu.number} lacks bytes of {hdu.data_end}")
+        if complete and not source.holds(hdu.data_end):
+            raise _incomplete(hdu, name)
         places += _places_of(hdu, primary, name)
         if hdu.number == 0 and not extensions:
             break  # what follows belongs to the primary image
     else:
         promised = primary.get("NEXTEND")
-        if isinstance(promised, int) and n_hdus - 1 < promised:
+        if complete and isinstance(promised, int) and n_hdus - 1 < promised:
             raise FrameIncompleteError(f"{name} is truncated: it holds {n_hdus - 1} of {promised} extensions")
-    return [replace(places[0], name=FrameName(name))] if len(places) == 1 and not extensions else places
+    is_only = len(places) == 1 and complete and not extensions
+    return [replace(places[0], name=FrameName(name))] if is_only else places
 
 
 def find_place(source: Source, wanted: FrameName) -> ImagePlace:
@@ -196,7 +200,7 @@ def find_place(source: Source, wanted: FrameName) -> ImagePlace:
     raise FrameRejectedError(Reason.WRONG_SHAPE, f"{wanted} does not exist: {wanted.file} holds {n_hdus} HDUs or more")
 
 
-def _walk(source: Source, name: str) -> Iterator[_Hdu]:
+def _walk(source: Source, name: str, *, complete: bool = True) -> Iterator[_Hdu]:
     offset = 0
     for number in range(_MOST_HDUS):
         if number:
@@ -205,12 +209,21 @@ def _walk(source: Source, name: str) -> Iterator[_Hdu]:
             if not start or not b"XTENSION=".startswith(start):
                 return
         hdu_name = f"{name}[{number}]" if number else name
-        header, data_offset = read_header(source, offset, hdu_name, extension=number > 0)
-        end = data_offset + data_bytes(header, hdu_name)
-        yield _Hdu(number, header, data_offset, end)
-        if not source.holds(end):
-            raise FrameIncompleteError(f"{name} is truncated: HDU {number} lacks bytes of {end}")
-        offset = data_offset + -(-(end - data_offset) // BLOCK_BYTES) * BLOCK_BYTES
+        try:
+            header, data_offset = read_header(source, offset, hdu_name, extension=number > 0)
+        except FrameIncompleteError:
+            if complete or not number:
+                raise
+            return
+        hdu = _Hdu(number, header, data_offset, data_offset + data_bytes(header, hdu_name))
+        yield hdu
+        if complete and not source.holds(hdu.data_end):
+            raise _incomplete(hdu, name)
+        offset = data_offset + -(-(hdu.data_end - data_offset) // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def _incomplete(hdu: _Hdu, name: str) -> FrameIncompleteError:
+    return FrameIncompleteError(f"{name} is truncated: HDU {hdu.number} lacks bytes of {hdu.data_end}")
 
 
 def _holds_frames(hdu: _Hdu, extensions: Sequence[str]) -> bool:

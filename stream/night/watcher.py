@@ -318,7 +318,7 @@ class Watcher:
         if candidate.incomplete:
             # That it was closed says little here: copies are made in pieces.
             late = (candidate.was_old and settings.finite) or still_s >= settings.incomplete_s
-            return [Arrival(message)] if late else None
+            return self._arrivals_of_part(name, message) if late else None
         if not settled and still_s < settings.hold_s:
             return None
         try:
@@ -334,6 +334,14 @@ class Watcher:
         if is_gzip(name) and not candidate.was_old and not gzip_ends(self._folder / name):
             candidate.incomplete = True
             return self._arrivals(name, candidate, message, still_s)
+        return [Arrival(self._described(peek, message)) for peek in peeks]
+
+    def _arrivals_of_part(self, name: str, message: FrameArrived) -> list[Arrival]:
+        """What arrives of a file that nobody completes: all that its headers tell of; the worker sees what is there."""
+        try:
+            peeks = list_frames(self._folder / name, name, self._instrument, complete=False)
+        except (FrameIncompleteError, FrameRejectedError, OSError):
+            return [Arrival(message)]
         return [Arrival(self._described(peek, message)) for peek in peeks]
 
     def _described(self, peek: FramePeek, message: FrameArrived) -> FrameArrived:

@@ -13,7 +13,9 @@ import msgspec
 import pytest
 from astropy.io import fits
 
+from stream.errors import FrameRejectedError, Reason
 from stream.instruments import OPTICAM_MX, Instrument
+from stream.measure.frames import read_frame
 from stream.night.folder_scan import FolderScan, is_frame_name, refusal_of, safe_name
 from stream.night.watcher import Arrival, Watcher, WatchSettings
 from tests.measure.packed_files import counts, header, write, write_extensions
@@ -182,6 +184,24 @@ def test_planes_arrive_in_order_of_time_and_after_a_restart_only_the_missing_one
     with watching(tmp_path, WatchSettings(finite=True, hold_s=0.1), known, instrument) as inbox:
         wait_until(lambda: inbox.is_ended)
     assert inbox.names() == ["b.fits.fz[1,1]"]
+
+
+def test_of_a_file_that_nobody_completes_every_frame_arrives(tmp_path: Path) -> None:
+    instrument = msgspec.structs.replace(OPTICAM_MX(), plane_interval_s=2.0)
+    cube = write(tmp_path / "cube.fit", [fits.PrimaryHDU(counts(4), header())])
+    night = write_extensions(tmp_path / "night.fit", {name: counts() for name in "gri"})
+    cube.write_bytes(cube.read_bytes()[:6000])
+    night.write_bytes(night.read_bytes()[: 2880 + 2 * 5760 - 2500])
+    with watching(tmp_path, QUICK, instrument=instrument) as inbox:
+        wait_until(lambda: len(inbox.arrivals) == 6, 10.0, "four planes and two extensions")
+    assert sorted(inbox.names()) == [f"cube.fit[0,{plane}]" for plane in range(4)] + ["night.fit[1]", "night.fit[2]"]
+    readable = []
+    for name in inbox.names():
+        try:
+            readable.append(read_frame(tmp_path / name, name, instrument).name)
+        except FrameRejectedError as rejection:
+            assert rejection.reason is Reason.TRUNCATED
+    assert sorted(readable) == ["cube.fit[0,0]", "cube.fit[0,1]", "night.fit[1]"]
 
 
 def test_planes_whose_time_nothing_tells_arrive_without_a_key(tmp_path: Path) -> None:
