@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import cast
 
 from stream.atomic_files import write_atomically
-from stream.errors import ConfigurationError, FrameRejectedError
-from stream.instruments import HeaderValue, Instrument
+from stream.errors import ConfigurationError, FrameRejectedError, Reason
+from stream.frame_names import FRAME_SUFFIXES, is_frame_name
+from stream.instruments import PLANE, HeaderValue, Instrument
 from stream.timestamps import SECONDS_PER_DAY
 
-FRAME_SUFFIXES = (".fit", ".fits", ".fts")
+_COMMENTARY = ("COMMENT", "HISTORY", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,9 @@ def list_night(night: Path, instrument: Instrument) -> list[ArchivedFrame]:
         raise ConfigurationError(f"night {night} is not a folder")
     names = sorted(str(path.relative_to(night)) for path in night.rglob("*") if _is_frame(path))
     if not names:
-        raise ConfigurationError(f"night {night} holds no frames: files ending in {', '.join(FRAME_SUFFIXES)} or .gz")
+        raise ConfigurationError(
+            f"night {night} holds no frames: files ending in {', '.join(FRAME_SUFFIXES)}, or these and .gz or .fz"
+        )
     times: list[float | None] = []
     problems: list[str] = []
     for name in names:
@@ -120,8 +123,7 @@ def _check_destination(frames: Sequence[ArchivedFrame], night: Path, folder: Pat
 
 
 def _is_frame(path: Path) -> bool:
-    name = path.name.lower().removesuffix(".gz")
-    return name.endswith(FRAME_SUFFIXES) and not name.startswith(".") and path.is_file()
+    return is_frame_name(path.name) and path.is_file()
 
 
 def _time_of(night: Path, name: str, instrument: Instrument) -> tuple[float | None, str]:
@@ -132,8 +134,30 @@ def _time_of(night: Path, name: str, instrument: Instrument) -> tuple[float | No
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             header = fits.Header.fromfile(file)
+        if header.get("NAXIS") != 2:
+            return _time_of_first(path, name, instrument), ""
         return instrument.describe(cast(Mapping[str, HeaderValue], header), name).time_mjd_utc, ""
     except FrameRejectedError as rejected:
         return None, rejected.sentence
     except (OSError, EOFError, ValueError, fits.VerifyError) as error:
         return None, f"{name} has no header that can be read: {error}"
+
+
+def _time_of_first(path: Path, name: str, instrument: Instrument) -> float:
+    """Middle of the exposure (days) of the first frame in a file of several; raises FrameRejectedError."""
+    from astropy.io import fits
+
+    with fits.open(path) as hdus:
+        headers = [
+            {keyword: hdu.header[keyword] for keyword in hdu.header if keyword not in _COMMENTARY} for hdu in hdus
+        ]
+    failure: FrameRejectedError | None = None
+    for number, header in enumerate(headers):
+        joined = cast(dict[str, HeaderValue], {"EXTNAME": str(number)} | headers[0] | header)
+        if header.get("NAXIS") == 3:
+            joined[PLANE] = 0
+        try:
+            return instrument.describe(joined, f"{name}[{number}]" if number else name).time_mjd_utc
+        except FrameRejectedError as rejected:
+            failure = failure or rejected
+    raise failure or FrameRejectedError(Reason.NOT_FITS, f"{name} holds no HDU")

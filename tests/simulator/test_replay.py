@@ -7,7 +7,9 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
+from astropy.io import fits
 
 from simulator.night import simulate_night
 from simulator.replay import list_night, replay_night
@@ -77,6 +79,22 @@ def test_frames_without_a_time_keep_their_place_by_name(night: Path) -> None:
     assert [frame.name for frame in frames if frame.problem] == ["7z.fit", "7za.FITS"]
     assert "7z.fit" in next(frame.problem for frame in frames if frame.name == "7z.fit")
     assert len(names) == 18
+
+
+def test_files_of_several_frames_have_the_time_of_the_first(night: Path) -> None:
+    for name in "gr":
+        path = night / f"8{name}.fit"
+        with fits.open(path) as hdus:
+            image, header = hdus[0].data, hdus[0].header
+        kind = fits.ImageHDU if name == "g" else fits.CompImageHDU
+        fits.HDUList([fits.PrimaryHDU(), kind(image, header)]).writeto(path.with_suffix(".fts.fz"))
+        path.unlink()
+    header["UT001"] = header.pop("UT")
+    fits.PrimaryHDU(image[None].repeat(2, axis=0), header).writeto(night / "8z.FITS")
+    keywords = msgspec.structs.replace(OPTICAM_MX().keywords, plane_time="UT###")
+    frames = list_night(night, msgspec.structs.replace(OPTICAM_MX(), keywords=keywords))
+    assert [frame.name for frame in frames][3:7] == ["8g.fts.fz", "8i.fit", "8r.fts.fz", "8z.FITS"]
+    assert not any(frame.problem for frame in frames)
 
 
 def test_a_replay_that_is_stopped_ends_between_frames(night: Path, tmp_path: Path) -> None:
