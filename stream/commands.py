@@ -1,4 +1,4 @@
-"""The reduction on the command line: ``scan``, ``watch``, ``reduce``, ``status``, ``export`` and the hidden ``worker``.
+"""The reduction on the command line: ``scan``, ``watch``, ``reduce``, ``status``, ``export``, ``diagnose`` and the hidden ``worker``.
 
 What is heavy to import is imported by the command that needs it, so that ``--help`` answers at once.
 """
@@ -75,6 +75,7 @@ def register(app: typer.Typer) -> None:
     app.command()(reduce)
     app.command()(status)
     app.command()(output_commands.export)
+    app.command()(output_commands.diagnose)
     app.command(hidden=True)(worker)
 
 

@@ -27,3 +27,16 @@ def export(
     options = AavsoOptions(observer, star, band) if format == "aavso" else None
     paths = export_night(out, format, to, aavso=options)
     typer.echo(f"{len(paths)} files written to {to or out}")
+
+
+def diagnose(
+    out: NightOut,
+    films: Annotated[bool, typer.Option("--films/--no-films", help="Read frames again for short films.")] = True,
+) -> None:
+    """Draw how a night went and how well it was measured: pictures in OUT/diag."""
+    from stream.diagnostics import write_all
+
+    diagnosis = write_all(out, films=films)
+    for sentence in diagnosis.missing:
+        typer.echo(f"not drawn: {sentence}")
+    typer.echo(f"{len(diagnosis.written)} files written to {out / 'diag'}")

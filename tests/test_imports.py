@@ -37,6 +37,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "stream.plots": VOCABULARY | {"stream.analysis", "stream.plots"},
     "stream.export": VOCABULARY
     | {"stream.analysis", "stream.measure", "stream.plots", "stream.night.night_reader", "stream.export"},
+    "stream.diagnostics": VOCABULARY
+    | {"stream.analysis", "stream.measure", "stream.plots", "stream.night.night_reader", "stream.diagnostics"},
     "stream.batch": VOCABULARY
     | {
         "stream.measure",
@@ -45,6 +47,7 @@ ALLOWED: dict[str, frozenset[str]] = {
         "stream.analysis",
         "stream.plots",
         "stream.export",
+        "stream.diagnostics",
         "stream.scan",
         "stream.notebook",
         "stream.batch",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
+from matplotlib.patches import Circle, Ellipse
 from numpy.typing import NDArray
 
 from stream.messages import Catalog, FloatArray
@@ -17,7 +18,23 @@ from stream.plots.style import LABEL_COLOUR, empty_figure, save_figure
 
 _STRETCH = 12.0
 _MOST_PIXELS = 1024
+_TARGET_COLOUR, _COMPARISON_COLOUR = "#ff5c5c", "#7bd88f"
 _SIGMA_TO_FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Apertures:
+    """Apertures of a frame, the same for every source of it, pixels and degrees from +x towards +y."""
+
+    semi_major_px: float
+    semi_minor_px: float
+    orientation_deg: float
+    inner_px: float
+    """Radii of the background annulus; 0 for none."""
+    outer_px: float
+    target: int = 0
+    """Number of the target, 0 for none."""
+    comparisons: tuple[int, ...] = ()
 
 
 def catalog_picture(catalog: Catalog, image: NDArray, path: Path) -> None:
@@ -48,6 +65,51 @@ def catalogs_figure(fields: Sequence[tuple[Catalog, NDArray]]) -> Figure:
     return figure
 
 
+def apertures_figure(catalog: Catalog, image: NDArray, apertures: Apertures, title: str = "") -> Figure:
+    """The reference frame with every aperture and annulus to scale: target red, comparison stars green."""
+    rows, columns = image.shape
+    figure = Figure(figsize=(7.5, 6.8 * min(max(rows / columns, 0.4), 1.8) + 0.8), layout="constrained")
+    axes = figure.add_subplot()
+    draw_image(axes, image)
+    for number in range(1, catalog.n_sources + 1):
+        place = (catalog.x[number - 1], catalog.y[number - 1])
+        colour = LABEL_COLOUR
+        if number == apertures.target:
+            colour = _TARGET_COLOUR
+        elif number in apertures.comparisons:
+            colour = _COMPARISON_COLOUR
+        _draw_aperture(axes, place, apertures, colour)
+        axes.annotate(
+            str(number),
+            (place[0] + (-1.0 if (left := place[0] > 0.94 * columns) else 1.0) * apertures.outer_px, place[1]),
+            xytext=(-2 if left else 2, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            color=colour,
+            fontsize=6 if catalog.n_sources > 40 else 8,
+        )
+    axes.set_title(title, fontsize=10, loc="left")
+    return figure
+
+
+def _draw_aperture(axes: Axes, place: tuple[float, float], apertures: Apertures, colour: str) -> None:
+    axes.add_patch(
+        Ellipse(
+            place,
+            2.0 * apertures.semi_major_px,
+            2.0 * apertures.semi_minor_px,
+            angle=apertures.orientation_deg,
+            fill=False,
+            edgecolor=colour,
+            linewidth=0.9,
+        )
+    )
+    for radius in (apertures.inner_px, apertures.outer_px):
+        if radius > 0.0:
+            axes.add_patch(Circle(place, radius, fill=False, edgecolor=colour, linewidth=0.6, alpha=0.8))
+
+
 def shrunk(image: NDArray) -> FloatArray:
     """Means of whole blocks, so that large frames are drawn small and stars stay visible."""
     factor = -(-max(image.shape) // _MOST_PIXELS)
@@ -72,8 +134,8 @@ def stretched(image: FloatArray) -> FloatArray:
     return stretched
 
 
-def draw_field(axes: Axes, catalog: Catalog, image: NDArray) -> None:
-    """Draw a field, its numbered sources and a title."""
+def draw_image(axes: Axes, image: NDArray) -> None:
+    """Draw an image with its pixels as coordinates, row 0 at the bottom."""
     rows, columns = image.shape
     axes.imshow(
         stretched(shrunk(np.asarray(image))),
@@ -84,11 +146,16 @@ def draw_field(axes: Axes, catalog: Catalog, image: NDArray) -> None:
         extent=(-0.5, columns - 0.5, -0.5, rows - 0.5),
         interpolation="nearest",
     )
-    _draw_sources(axes, catalog, (rows, columns))
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(-0.5, rows - 0.5)
     axes.set_xlabel("x (pixels)")
     axes.set_ylabel("y (pixels)")
+
+
+def draw_field(axes: Axes, catalog: Catalog, image: NDArray) -> None:
+    """Draw a field, its numbered sources and a title."""
+    draw_image(axes, image)
+    _draw_sources(axes, catalog, (image.shape[0], image.shape[1]))
     n_frames = len(catalog.frames)
     stars = f"{catalog.n_sources} source{'s' if catalog.n_sources != 1 else ''}"
     axes.set_title(
