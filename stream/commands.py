@@ -1,4 +1,6 @@
-"""The reduction on the command line: ``scan``, ``watch``, ``reduce``, ``status``, ``export``, ``diagnose`` and the hidden ``worker``.
+"""The reduction on the command line: ``scan``, ``watch``, ``reduce``, ``status`` and the hidden ``worker``.
+
+``export`` and ``diagnose`` stand in `stream.output_commands`.
 
 What is heavy to import is imported by the command that needs it, so that ``--help`` answers at once.
 """
