@@ -13,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.errors import FrameIncompleteError, FrameRejectedError, OpticamLiveError, Reason
-from stream.instruments import OPTICAM_MX, Instrument
+from stream.frame_names import FRAME_SUFFIXES, PACKED_SUFFIXES, FrameName, file_of, parse_frame_name
+from stream.instruments import OPTICAM_MX, Instrument, load_instrument
 from stream.measure.frames import Frame, list_frames, read_frame
+from stream.measure.hdus import NOT_FRAMES
 from stream.timestamps import parse_time_stamp
 from tests.measure.packed_files import counts, header, write, write_extensions
 
+ROOT = Path(__file__).resolve().parents[2]
 INSTRUMENT = msgspec.structs.replace(OPTICAM_MX(), plane_interval_s=2.0)
 START_MJD = parse_time_stamp("2023-11-22T03:02:49").mjd_utc
 
@@ -231,6 +234,37 @@ def test_damaged_tiles_reject_the_frame(tmp_path: Path) -> None:
         read(path, "a.fits.fz")
     assert caught.value.reason is Reason.UNREADABLE
     assert "\n" not in caught.value.sentence
+
+
+def test_the_example_reads_a_file_of_two_arms_with_cubes(tmp_path: Path) -> None:
+    instrument = load_instrument(str(ROOT / "examples" / "several_frames_a_file.toml"))
+    primary = fits.PrimaryHDU(header=fits.Header({"GPSTIME": "2023-11-22T03:03:07.000", "EXPTIME": 1.5, "KCT": 2.0}))
+    arms = [
+        fits.ImageHDU(counts(3), fits.Header({"FILTER": "u"}), name="ARM-B"),
+        fits.ImageHDU(counts(), name="GUIDER"),
+        fits.ImageHDU(counts(), fits.Header({"FILTER": "z"}), name="ARM-R"),
+    ]
+    path = write(tmp_path / "a.fits", [primary, *arms])
+    names = names_in(path, instrument)
+    assert names == ["a.fits[1,0]", "a.fits[1,1]", "a.fits[1,2]", "a.fits[3]"]
+    frames = [read(path, name, instrument) for name in names]
+    assert [frame.facts.key for frame in frames] == ["ARM-B:u"] * 3 + ["ARM-R:z"]
+    assert [seconds_after_start(frame) for frame in frames] == pytest.approx([0.0, 2.0, 4.0, 0.0], abs=1e-5)
+
+
+def test_the_document_names_what_is_no_frame_and_every_ending() -> None:
+    text = (ROOT / "docs" / "frames.md").read_text(encoding="utf-8")
+    missing = [name for name in (*NOT_FRAMES, *FRAME_SUFFIXES, *PACKED_SUFFIXES) if f"`{name}`" not in text]
+    assert not missing
+
+
+@given(st.text(max_size=30), st.none() | st.integers(0, 10**9 - 1), st.none() | st.integers(0, 10**9 - 1))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_names_of_frames_are_read_as_they_are_written(file: str, hdu: int | None, plane: int | None) -> None:
+    name = FrameName(f"{file}.fits", hdu, plane if hdu is not None else None)
+    assert parse_frame_name(str(name)) == name
+    path = Path("/night") / "x[3]" / Path(str(name)).name
+    assert file_of(path) == path.with_name(Path(name.file).name)
 
 
 @given(damage=st.lists(st.tuples(st.integers(0, 12000), st.integers(0, 255)), min_size=1, max_size=12))
