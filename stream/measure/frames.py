@@ -29,7 +29,7 @@ from stream.measure.hdus import (
 from stream.measure.headers import BLOCK_BYTES, MAX_HEADER_BYTES, ImageLayout, image_layout, parse_header
 from stream.messages import FloatArray
 
-__all__ = ["BLOCK_BYTES", "Frame", "FramePeek", "list_frames", "parse_header", "peek_frame", "read_frame"]
+__all__ = ["BLOCK_BYTES", "Frame", "FramePeek", "list_frames", "parse_header", "read_frame"]
 
 _LARGEST_VALUE = 1e30  # other programs write larger numbers for "no value"; no square of a smaller one overflows
 
@@ -170,25 +170,6 @@ def list_frames(path: Path, name: str, instrument: Instrument, *, complete: bool
     if not places:
         raise FrameIncompleteError(_no_frame(name, header, instrument))
     return [FramePeek(place.header, None if is_gzip(name) else place.end, str(place.name)) for place in places]
-
-
-def peek_frame(path: Path, name: str) -> FramePeek:
-    """Read the header of a file with a plain image and find whether header and data are all there.
-
-    The padding that should fill the last block may be missing: usable frames lack it.
-
-    Raises
-    ------
-    FrameIncompleteError, FrameRejectedError, OSError
-        As `list_frames`; also FrameRejectedError if the primary HDU is no image.
-    """
-    if is_gzip(name):
-        header, _ = parse_header(_gunzip_first(path, name), name)
-        image_layout(header, name)
-        return FramePeek(header, None, name)
-    with open_source(path, name) as source:
-        header, offset = read_header(source, 0, name)
-    return _peek_plain(path, name, header, offset)
 
 
 def read_frame(path: Path, name: str, instrument: Instrument) -> Frame:

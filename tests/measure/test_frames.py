@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stream.errors import FrameIncompleteError, FrameRejectedError, OpticamLiveError, Reason
 from stream.instruments import OPTICAM_MX
-from stream.measure.frames import Frame, parse_header, peek_frame, read_frame
+from stream.measure.frames import Frame, FramePeek, list_frames, parse_header, read_frame
 from tests.measure.fits_files import BLOCK_BYTES, fits_bytes, header_bytes
 from tests.measure.synthetic import frame_of
 
@@ -24,6 +24,12 @@ RAMP = np.arange(24 * 32).reshape(24, 32) - 100
 def read(content: bytes, folder: Path, name: str = "a.fit") -> Frame:
     (folder / name).write_bytes(content)
     return read_frame(folder / name, name, INSTRUMENT)
+
+
+def peek_frame(path: Path, name: str) -> FramePeek:
+    (peek,) = list_frames(path, name, INSTRUMENT)
+    assert peek.name == name
+    return peek
 
 
 def rejection(content: bytes, folder: Path, name: str = "a.fit") -> FrameRejectedError:

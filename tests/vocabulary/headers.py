@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stream.instruments import Header, HeaderValue
-from stream.measure.frames import peek_frame
+from stream.instruments import OPTICAM_MX, Header, HeaderValue
+from stream.measure.frames import list_frames
 from tests.conftest import real_frames
 
 MICROOBSERVATORY = Path(__file__).resolve().parents[2] / "examples" / "microobservatory.toml"
@@ -37,4 +37,5 @@ def opticam_header(**changes: HeaderValue | None) -> Header:
 
 def real_headers(folder: str, ending: str) -> dict[str, Header]:
     """Headers of the real frames of an instrument by file name; skips the test where they are absent."""
-    return {path.name: peek_frame(path, path.name).header for path in sorted(real_frames(folder).glob(f"*{ending}"))}
+    paths = sorted(real_frames(folder).glob(f"*{ending}"))
+    return {path.name: list_frames(path, path.name, OPTICAM_MX())[0].header for path in paths}
