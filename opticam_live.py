@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from stream.batch.photometers import AperturePhotometer, DefaultLocalBackground, OptimalPhotometer
     from stream.batch.reducer import Reducer
     from stream.instruments import OPTICAM_MX, Instrument
+    from stream.measure.master_files import CalibrationFolders
     from stream.scan import scan_data
 
 __all__ = [
     "OPTICAM_MX",
     "Analyzer",
     "AperturePhotometer",
+    "CalibrationFolders",
     "DefaultLocalBackground",
     "DifferentialPhotometer",
     "Instrument",
@@ -33,6 +35,7 @@ __all__ = [
 _HOMES = {
     "Analyzer": "stream.analysis.analyzer",
     "AperturePhotometer": "stream.batch.photometers",
+    "CalibrationFolders": "stream.measure.master_files",
     "DefaultLocalBackground": "stream.batch.photometers",
     "DifferentialPhotometer": "stream.batch.differential",
     "OPTICAM_MX": "stream.instruments",

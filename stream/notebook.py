@@ -53,6 +53,7 @@ def progress(description: str, total: int) -> Iterator[Bar]:
         bar_format="{desc}: {percentage:3.0f}%|{bar}|[{elapsed}<{remaining}]",
     ) as bar:
         yield bar
+    sys.stderr.flush()  # before what is said next
 
 
 def step(bar: Bar) -> None:

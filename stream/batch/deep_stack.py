@@ -9,7 +9,7 @@ rays are gone with the medians, and no more than one block is held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from stream.config import Recipe
 from stream.errors import ConfigurationError, FrameRejectedError
 from stream.measure.alignment import Alignment, align
+from stream.measure.calibration import Calibration, calibrate
 from stream.measure.catalog import with_version
 from stream.measure.exposure import Exposure
-from stream.measure.frames import Frame, read_frame
+from stream.measure.frames import read_frame
 from stream.measure.stacking import StackedField, resample, stack_frames
 from stream.measure.transform import Transform
 from stream.messages import Catalog, FloatArray
@@ -32,6 +33,28 @@ _BLOCK_BYTES = 128_000_000
 _FEWEST_IN_BLOCK, _MOST_IN_BLOCK = 5, 15
 _FRAMES_MEASURED = 25
 _CLIP_SIGMA, _MAD_TO_SIGMA = 3.0, 1.4826
+
+
+@dataclass(frozen=True, slots=True)
+class FramesOfKey:
+    """The frames of one key, and how they are read.
+
+    Attributes
+    ----------
+    names : tuple of str
+        In order of time, relative to `folder`.
+    """
+
+    key: str
+    names: tuple[str, ...]
+    folder: Path
+    recipe: Recipe
+    calibration: Calibration | None = None
+
+    def read(self, name: str) -> Exposure:
+        """Read a frame, calibrated; raises FrameRejectedError."""
+        stored = read_frame(self.folder / name, name, self.recipe.instrument)
+        return calibrate(stored, self.recipe.calibration, self.calibration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,37 +85,30 @@ class DeepCatalog:
         return len(self.catalog.frames)
 
 
-def build_deep_catalog(
-    key: str, names: Sequence[str], *, folder: Path, recipe: Recipe, advance: Callable[[], None] = lambda: None
-) -> DeepCatalog:
+def build_deep_catalog(frames: FramesOfKey, advance: Callable[[], None] = lambda: None) -> DeepCatalog:
     """Align and stack all frames of a key, and make its catalog.
 
     A frame that cannot be read, is of another size, or cannot be aligned is left out of the stack; it is tried against
-    the catalog later, like any other.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Frames of the key in order of time, relative to `folder`.
-    advance : callable
-        Called after each frame.
+    the catalog later, like any other. `advance` is called after each frame.
 
     Raises
     ------
     ConfigurationError
         If no frames make a stack, or the stack shows no source.
     """
-    first = _first_stack(names, folder, recipe)
+    n_frames, key = len(frames.names), frames.key
+    first = _first_stack(frames)
     if first is None:
-        raise ConfigurationError(f"none of the {len(names)} frames of {key} shows stars that a catalog can be made of")
-    stack = _Stack(first, recipe, spread=_spread(len(names)))
-    for number, name in enumerate(names):
-        stack.add(number, name, folder)
+        raise ConfigurationError(f"none of the {n_frames} frames of {key} shows stars that a catalog can be made of")
+    stack = _Stack(first, frames.recipe, spread=_spread(n_frames))
+    for number, name in enumerate(frames.names):
+        stack.add(number, name, frames)
         advance()
     picture = stack.picture()
     # The reference frame first: the catalog's pixels are its pixels.
-    frames, alignments = zip(*stack.measured(), strict=True)
-    catalog = catalog_of_stack(key, replace(first, frames=frames, alignments=alignments, picture=picture), recipe)
+    exposures, alignments = zip(*stack.measured(), strict=True)
+    stacked = replace(first, frames=exposures, alignments=alignments, picture=picture)
+    catalog = catalog_of_stack(key, stacked, frames.recipe)
     if catalog is None:
         raise ConfigurationError(f"the stack of {len(stack.aligned)} frames of {key} shows no source to measure")
     reference = first.frames[0].name
@@ -123,10 +139,10 @@ class _Stack:
         self.sky: list[float] = []
         self.problems: list[str] = []
 
-    def add(self, number: int, name: str, folder: Path) -> None:
+    def add(self, number: int, name: str, frames: FramesOfKey) -> None:
         """Align a frame and stack it, or note why not."""
         try:
-            frame = read_frame(folder / name, name, self._recipe.instrument)
+            frame = frames.read(name)
             alignment = self._align(frame)
         except FrameRejectedError as error:
             self.problems.append(str(error))
@@ -154,7 +170,7 @@ class _Stack:
         yield self._first.frames[0], self._first.alignments[0]
         yield from self._measured
 
-    def _align(self, frame: Frame) -> Alignment | None:
+    def _align(self, frame: Exposure) -> Alignment | None:
         reference = self._first.frames[0]
         if frame.shape != reference.shape:
             return None
@@ -179,25 +195,26 @@ class _Stack:
         self._block.clear()
 
 
-def _first_stack(names: Sequence[str], folder: Path, recipe: Recipe) -> StackedField | None:
+def _first_stack(frames: FramesOfKey) -> StackedField | None:
     """The first frames that show stars, as the live night would take them."""
-    n_frames = recipe.bootstrap.n_frames
-    for start in range(0, len(names), n_frames):
-        frames: list[Frame] = []
-        for name in names[start : start + n_frames]:
+    n_frames = frames.recipe.bootstrap.n_frames
+    bad_pixels = frames.calibration.bad_pixels if frames.calibration is not None else None
+    for start in range(0, len(frames.names), n_frames):
+        read: list[Exposure] = []
+        for name in frames.names[start : start + n_frames]:
             try:
-                frame = read_frame(folder / name, name, recipe.instrument)
+                frame = frames.read(name)
             except FrameRejectedError:
                 continue  # said where all frames are taken in turn
-            if not frames or frame.shape == frames[0].shape:
-                frames.append(frame)
-        stacked = stack_frames(frames, recipe) if frames else None
+            if not read or frame.shape == read[0].shape:
+                read.append(frame)
+        stacked = stack_frames(read, frames.recipe, bad_pixels) if read else None
         if stacked is not None:
             return stacked
     return None
 
 
-def _sky(frame: Frame) -> float:
+def _sky(frame: Exposure) -> float:
     """Mean of the pixels within three standard deviations of the median: medians of counts are whole numbers."""
     electrons = frame.electrons()
     finite = electrons[np.isfinite(electrons)]

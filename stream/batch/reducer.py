@@ -10,23 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from stream.batch.deep_stack import DeepCatalog, build_deep_catalog
+from stream.batch.deep_stack import DeepCatalog, FramesOfKey, build_deep_catalog
 from stream.batch.outputs import write_raw_light_curves
 from stream.batch.photometers import Photometer
 from stream.batch.progress_by_key import KeyBars
 from stream.config import Recipe
-from stream.errors import ConfigurationError, LedgerError, NightError
+from stream.diagnostics import write_rms_vs_median
+from stream.errors import AnalysisError, ConfigurationError, LedgerError, NightError
 from stream.instruments import OPTICAM_MX, Instrument
 from stream.measure.catalog import load_catalog, save_catalog
-from stream.messages import Catalog
+from stream.measure.master_files import CalibrationFolders, load_calibration, make_masters, save_masters
+from stream.messages import Catalog, FloatArray
 from stream.night.ledger import LEDGER_FILE, LedgerReader
-from stream.night.night_folder import CATALOG_FOLDER
+from stream.night.night_folder import CALIBRATION_FOLDER, CATALOG_FOLDER
 from stream.night.run import NightOptions, Onlooker, run_night
 from stream.notebook import progress, say, show_figure, step
 from stream.plots import catalogs_figure, save_figure
+from stream.plots.nights import NightSeries, Panel, header_times_figure, night_figure
 from stream.scan import frame_names, scan_with_progress
 
+DIAGNOSTICS_FOLDER = "diag"
 _SENTENCES_SHOWN = 5
 
 
@@ -43,6 +48,10 @@ class Reducer:
         How headers are read; default `OPTICAM_MX`, or that of the recipe.
     recipe : Recipe, optional
         All other settings. Its photometers are not used: `photometry` is told which.
+    calibration : CalibrationFolders, optional
+        Where bias, dark and flat frames are.
+    remove_cosmic_rays : bool, optional
+        Look for cosmic rays with L.A.Cosmic; by default what the recipe says, which is no unless it was changed.
     n_workers : int, optional
         Worker processes; one a core unless given.
     show_plots : bool
@@ -61,11 +70,14 @@ class Reducer:
         instrument: Instrument | None = None,
         *,
         recipe: Recipe | None = None,
+        calibration: CalibrationFolders | None = None,
+        remove_cosmic_rays: bool | None = None,
         n_workers: int | None = None,
         show_plots: bool = True,
     ) -> None:
         self.data_directory, self.out_directory = Path(data_directory), Path(out_directory)
-        self.recipe = _recipe_of(instrument, recipe)
+        self.recipe = _recipe_of(instrument, recipe, remove_cosmic_rays)
+        self._calibration = calibration or CalibrationFolders()
         self._n_workers = n_workers or os.cpu_count() or 1
         self._show = show_plots
         names = frame_names(self.data_directory, self.out_directory)
@@ -76,6 +88,9 @@ class Reducer:
         say()
         if not self.scan.facts:
             raise ConfigurationError(f"no frame in {self.data_directory} has a header that {self._instrument} explains")
+        self._keep(
+            header_times_figure(self._header_times()), self.out_directory / DIAGNOSTICS_FOLDER / "header_times.pdf"
+        )
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -94,6 +109,8 @@ class Reducer:
             If the frames of a key show no source.
         """
         say("Creating source catalogs.")
+        if self._calibration:
+            save_masters(make_masters(self._calibration, self.recipe), self.out_directory / CALIBRATION_FOLDER)
         built = {key: self._build_catalog(key) for key in self.keys}
         folder = self.out_directory / CATALOG_FOLDER
         folder.mkdir(exist_ok=True)
@@ -102,6 +119,9 @@ class Reducer:
         figure = catalogs_figure([(made.catalog, made.picture) for made in built.values()])
         save_figure(figure, folder / "catalogs.png")
         self._keep(figure, folder / "catalogs.pdf")
+        series = [NightSeries(key, made.time_mjd_utc, {"sky": made.sky_e_per_px}) for key, made in built.items()]
+        figure = night_figure(series, (Panel("sky", "background (e⁻ px⁻¹)"),), "Background")
+        self._keep(figure, self.out_directory / DIAGNOSTICS_FOLDER / "background.pdf")
 
     def photometry(self, photometer: Photometer) -> None:
         """Measure every source on every frame, and write ``lcs/<label>/<key>_source_<n>.csv``.
@@ -125,8 +145,9 @@ class Reducer:
             self.out_directory,
             self._n_workers,
             finite=True,
-            remeasure=_needs_new_set(self.out_directory, recipe, catalogs),
+            remeasure=needs_new_set(self.out_directory, recipe, catalogs),
             catalogs=tuple(_catalog_path(self.out_directory / CATALOG_FOLDER, key) for key in catalogs),
+            calibration=self._calibration,
         )
         with self._bars() as onlooker:
             counts = run_night(options, recipe, stop=threading.Event(), onlooker=onlooker)
@@ -134,10 +155,18 @@ class Reducer:
             raise NightError(f"{counts.n_pending} frames were not measured: the same call goes on with them")
         self._say_rejections(label)
         write_raw_light_curves(self.out_directory, label)
+        self._draw_scatter(label)
 
     @property
     def _instrument(self) -> str:
         return self.recipe.instrument.name
+
+    def _header_times(self) -> dict[str, FloatArray]:
+        """Middle of the exposures of each key, MJD (UTC), in order."""
+        return {
+            key: np.sort([facts.time_mjd_utc for facts in self.scan.facts.values() if facts.key == key])
+            for key in self.keys
+        }
 
     def _make_out(self) -> None:
         if self.out_directory.is_dir():
@@ -151,10 +180,12 @@ class Reducer:
 
     def _build_catalog(self, key: str) -> DeepCatalog:
         frames = [(facts.time_mjd_utc, name) for name, facts in self.scan.facts.items() if facts.key == key]
-        names = [name for _, name in sorted(frames)]
+        names = tuple(name for _, name in sorted(frames))
+        masters = self.out_directory / CALIBRATION_FOLDER
+        calibration = load_calibration(masters, key) if self._calibration else None
         with progress(f"Aligning {key} images", len(names)) as bar:
             made = build_deep_catalog(
-                key, names, folder=self.data_directory, recipe=self.recipe, advance=lambda: step(bar)
+                FramesOfKey(key, names, self.data_directory, self.recipe, calibration), lambda: step(bar)
             )
         say("Done.")
         say(f"{made.n_aligned} image(s) aligned.")
@@ -194,6 +225,14 @@ class Reducer:
             say(f"{n_rejected} image(s) could not be measured.")
             _say_some([each.sentence for each in rejected])
 
+    def _draw_scatter(self, label: str) -> None:
+        try:
+            path = write_rms_vs_median(self.out_directory, label)
+        except AnalysisError as error:
+            say(f"No picture of scatter against flux: {error}.")
+        else:
+            say(f"Plot saved to {path}.")
+
     def _keep(self, figure: Any, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
@@ -202,14 +241,19 @@ class Reducer:
             show_figure(figure)
 
 
-def _recipe_of(instrument: Instrument | None, recipe: Recipe | None) -> Recipe:
+def _recipe_of(instrument: Instrument | None, recipe: Recipe | None, remove_cosmic_rays: bool | None) -> Recipe:
     if recipe is None:
-        return Recipe(instrument=instrument or OPTICAM_MX())
-    return recipe if instrument is None else msgspec.structs.replace(recipe, instrument=instrument)
+        recipe = Recipe(instrument=instrument or OPTICAM_MX())
+    elif instrument is not None:
+        recipe = msgspec.structs.replace(recipe, instrument=instrument)
+    if remove_cosmic_rays is not None:
+        calibration = msgspec.structs.replace(recipe.calibration, remove_cosmic_rays=remove_cosmic_rays)
+        recipe = msgspec.structs.replace(recipe, calibration=calibration)
+    return recipe
 
 
-def _needs_new_set(out: Path, recipe: Recipe, catalogs: Mapping[str, Catalog]) -> bool:
-    """Whether the newest measurements in `out` are by another recipe or with other catalogs."""
+def needs_new_set(out: Path, recipe: Recipe, catalogs: Mapping[str, Catalog]) -> bool:
+    """Whether the newest set of measurements in `out` is by another recipe or with other catalogs."""
     if not (out / LEDGER_FILE).is_file():
         return False
     reader = LedgerReader(out)

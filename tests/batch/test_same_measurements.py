@@ -12,25 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import opticam_live as opticam
-from simulator.night import simulate_night
-from simulator.settings import NightSettings
 from stream.config import load_recipe
 from stream.messages import FrameMeasured, NightStatus
 from stream.night.ledger import LedgerReader
 from stream.night.run import NightOptions, Onlooker, run_night
-from tests.nights import REAL_DENSITY
+from tests.batch.reduced import N_IMAGES, SETTINGS, Reduced
 
-N_IMAGES = 20
-SETTINGS = NightSettings(
-    n_images=N_IMAGES,
-    binning=8,
-    n_sources=15,
-    filters=("g", "r"),
-    scenarios=("drift", "rotation", "flip", "hot_pixels"),
-    scales=REAL_DENSITY,
-    seed=5,
-)
 _SCALARS = ("time_mjd_utc", "time_bmjd_tdb", "exposure_s", "airmass", "flags", "n_aligned", "catalog_version")
 
 
@@ -41,7 +28,7 @@ class Arrivals:
     source: Path
     folder: Path
     names: Sequence[str]
-    at_once: int = 10
+    at_once: int = 14
 
     def run(self, out: Path, batch: Path) -> None:
         """Reduce them by recipe and catalogs of the batch."""
@@ -77,20 +64,15 @@ def measurements(out: Path) -> dict[str, FrameMeasured]:
 
 
 @pytest.fixture(scope="module")
-def nights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, FrameMeasured]]:
-    root = tmp_path_factory.mktemp("three_ways")
-    simulate_night(root / "frames", SETTINGS)
-    reducer = opticam.Reducer(root / "frames", root / "batch", n_workers=2)
-    reducer.create_catalogs()
-    reducer.photometry(
-        opticam.OptimalPhotometer(forced=True, local_background_estimator=opticam.DefaultLocalBackground())
-    )
-    in_order = sorted(path.name for path in (root / "frames").glob("*.fit"))
+def nights(reduced: Reduced, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, FrameMeasured]]:
+    root, frames = tmp_path_factory.mktemp("other_ways"), reduced.frames
+    in_order = sorted(path.name for path in frames.glob("*.fit"))
     in_order.sort(key=lambda name: name[7:])  # the running number: keys take turns
     shuffled = random.Random(3).sample(in_order, len(in_order))
-    Arrivals(root / "frames", root / "live", in_order).run(root / "live_out", root / "batch")
-    Arrivals(root / "frames", root / "shuffled", shuffled).run(root / "shuffled_out", root / "batch")
-    return {name: measurements(root / name) for name in ("batch", "live_out", "shuffled_out")}
+    Arrivals(frames, root / "live", in_order).run(root / "live_out", reduced.out)
+    Arrivals(frames, root / "shuffled", shuffled).run(root / "shuffled_out", reduced.out)
+    outs = {"batch": reduced.out, "live_out": root / "live_out", "shuffled_out": root / "shuffled_out"}
+    return {name: measurements(out) for name, out in outs.items()}
 
 
 @pytest.mark.parametrize("way", ["live_out", "shuffled_out"])
