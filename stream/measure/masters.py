@@ -35,7 +35,7 @@ _DEAD_RESPONSE = 0.5
 _LOWEST_RESPONSE = 0.01
 _NEIGHBOURHOOD_PX = 5
 _MESHES_PER_SIDE = 16
-_BRIGHTEST_PERCENTILE = 98.0
+_BRIGHTEST_MESHES = 4
 _FAINTEST_FLAT_E = 100.0
 _SAMPLE_STEP = 7
 
@@ -259,13 +259,13 @@ def _level_of(frame: Frame, below: Below) -> float:
 
 
 def _brightest_level(values: NDArray[np.float32]) -> float:
-    """Response of the brightest part of the field, by the medians of 16 x 16 meshes."""
+    """Response of the brightest part of the field: the mean of the four brightest of 16 x 16 meshes."""
     meshes = [
         np.nanmedian(part)
         for band in np.array_split(values, _MESHES_PER_SIDE, axis=0)
         for part in np.array_split(band, _MESHES_PER_SIDE, axis=1)
     ]
-    return float(np.percentile(meshes, _BRIGHTEST_PERCENTILE))
+    return float(np.mean(np.sort(np.nan_to_num(meshes))[-_BRIGHTEST_MESHES:]))
 
 
 def _robust_sigma(values: NDArray[np.float32]) -> float:

@@ -5,7 +5,8 @@ Any number of photometers in one pass, on the background of an annulus or of a m
 - *aperture*: the exact sum over an ellipse whose axes are a multiple of the point-spread function's (CCD equation:
   Howell 2006, Handbook of CCD Astronomy, 2nd ed., equation 4.6);
 - *optimal*: the sum weighted by profile over variance (Naylor 1998, MNRAS 296, 339, equations 9 to 11), with a
-  profile that sums to one, so that the flux is the flux of the whole star.
+  profile that sums to one, so that the flux is the flux of the whole star;
+- classes of the user's own (`stream.measure.protocols`), for the photometer, the background, or both.
 
 Pixels are never resampled: apertures move, the image does not.
 """
@@ -25,7 +26,9 @@ from stream.config import APERTURE_LABEL, FORCED_PHOTOMETERS, OPTIMAL_LABEL, Pho
 from stream.flags import NOT_MEASURED, Flag
 from stream.measure.background import LocalBackground, annulus_pixels, clipped_background
 from stream.measure.exposure import Exposure
+from stream.measure.own_photometry import OwnMeasuring, is_own_kind, read_only
 from stream.measure.pixel_variance import PixelVariance
+from stream.measure.protocols import BackgroundStamps
 from stream.measure.psf import FWHM_PER_SIGMA, Psf
 from stream.measure.stamps import cut_stamps
 from stream.messages import FloatArray
@@ -129,6 +132,11 @@ def measure_forced_fluxes(
     bad_pixels : array of bool, shape of the frame, optional
     mesh : LocalBackground, optional
         Background of each source from a mesh over the frame, for the photometers that ask for it.
+
+    Raises
+    ------
+    FrameRejectedError
+        With `Reason.OWN_PART_FAILED` if a photometer or background of the user's own fails.
     """
     place = _Placement.of(positions, frame.shape, geometry.half_side_px)
     stamps = frame.stamps(place.corners, geometry.side_px)
@@ -143,7 +151,8 @@ def measure_forced_fluxes(
     backgrounds = {"annulus": annulus, "mesh": mesh if mesh is not None else annulus}
     core, hit = _without_cosmic_rays(core, frame, place)
     variances = _variances(core, frame, place, backgrounds)
-    fluxes = _fluxes(core, variances, backgrounds, list(zip(photometers, apertures, strict=True)))
+    asked = list(zip(photometers, apertures, strict=True))
+    fluxes = _fluxes(core, variances, backgrounds, [one for one in asked if not one[0].is_own])
     stored = frame.stored_stamps(core.corners(place), core.side_px)
     peak_adu = core.peak(stored) / frame.facts.gain_e_per_adu
 
@@ -154,6 +163,12 @@ def measure_forced_fluxes(
     flags[hit] |= int(Flag.COSMIC_RAY)
     flags[peak_adu >= frame.facts.saturation_adu] |= int(Flag.SATURATED)
     flags |= _reasons_not_measured(core, place, frame.shape, fluxes=fluxes)
+    own = [one for one in asked if one[0].is_own]
+    if own:
+        measuring = _own_measuring(frame, masked, place, positions, psf=psf, geometry=geometry)
+        fluxes |= _own_fluxes(measuring, core, frame, place, backgrounds=backgrounds, photometers=own)
+        without = ~np.isfinite([fluxes[one.label] for one, _ in own]).all(axis=(0, 1))
+        flags[without & ((flags & int(NOT_MEASURED)) == 0)] |= int(Flag.NO_OWN_FLUX)
     for measured in fluxes.values():
         for values in measured:
             values[(flags & int(NOT_MEASURED)) != 0] = np.nan
@@ -187,6 +202,22 @@ class _Aperture(NamedTuple):
 
     major_px: float
     minor_px: float
+
+    @property
+    def area_px(self) -> float:
+        """Sum of the weights of its pixels: the area."""
+        return math.pi * self.major_px * self.minor_px
+
+    @property
+    def squared_weights_px(self) -> float:
+        """Sum of the squared weights: pixels on the edge count in part.
+
+        Along an edge that cuts pixels anywhere, w (1 - w) adds up to 1/6 a pixel of its length, whatever the angle;
+        the length of an ellipse is Ramanujan's.
+        """
+        a, b = self.major_px, self.minor_px
+        length = math.pi * (3.0 * (a + b) - math.sqrt((3.0 * a + b) * (a + 3.0 * b)))
+        return max(self.area_px - length / 6.0, 0.5 * self.area_px)
 
 
 def _aperture(
@@ -245,11 +276,58 @@ def _fluxes(
             fluxes[photometer.label] = Flux(optimal.flux.copy(), optimal.flux_err.copy())
             continue
         flux = core.sum_aperture(data, aperture)
-        area = math.pi * aperture.major_px * aperture.minor_px
-        variance = np.maximum(flux, 0.0) + area * sky_variance + area**2 * level_variance
+        area, squared = aperture.area_px, aperture.squared_weights_px
+        variance = np.maximum(flux, 0.0) + squared * sky_variance + area**2 * level_variance
         if beyond is not None:
             variance = np.maximum(variance + core.sum_aperture(beyond, aperture), 0.0)
         fluxes[photometer.label] = Flux(flux, np.sqrt(variance))
+    return fluxes
+
+
+def _own_measuring(
+    frame: Exposure,
+    masked: FloatArray,
+    place: _Placement,
+    positions: FloatArray,
+    *,
+    psf: Psf,
+    geometry: StampGeometry,
+) -> OwnMeasuring:
+    """What the user's own parts see: whole stamps, without the pixels that are bad or that a cosmic ray hit."""
+    rays = frame.cosmic_rays(place.corners, geometry.side_px)
+    electrons = masked if rays is None else np.where(rays, np.nan, masked)
+    annulus = np.zeros(geometry.side_px**2, dtype=bool)
+    annulus[geometry.annulus] = True
+    stamps = BackgroundStamps(
+        electrons=read_only(electrons),
+        xy=read_only(positions - place.corners),
+        annulus=read_only(annulus.reshape(geometry.side_px, geometry.side_px)),
+        psf=psf,
+        facts=frame.facts,
+    )
+    return OwnMeasuring(frame.name, stamps, frame.noise_stamps(place.corners, geometry.side_px))
+
+
+def _own_fluxes(
+    measuring: OwnMeasuring,
+    core: _Core,
+    frame: Exposure,
+    place: _Placement,
+    *,
+    backgrounds: dict[str, LocalBackground],
+    photometers: Sequence[tuple[PhotometerSettings, _Aperture]],
+) -> dict[str, Flux]:
+    """Measure the photometers that a class of the user's own takes part in; no flux without its error."""
+    backgrounds = backgrounds | measuring.backgrounds([photometer for photometer, _ in photometers])
+    variances = _variances(core, frame, place, backgrounds)
+    fluxes = _fluxes(core, variances, backgrounds, [one for one in photometers if not is_own_kind(one[0])])
+    for photometer, _ in photometers:
+        if is_own_kind(photometer):
+            fluxes[photometer.label] = Flux(*measuring.flux(photometer, backgrounds[photometer.background]))
+    for measured in fluxes.values():
+        missing = ~np.isfinite(measured).all(axis=0)
+        for values in measured:
+            values[missing] = np.nan
     return fluxes
 
 

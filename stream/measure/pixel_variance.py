@@ -11,6 +11,7 @@ from stream.measure.exposure import CalibrationNoise
 from stream.messages import FloatArray
 
 _LEAST_SHARE_OF_SKY = 0.25
+_WARM = 4.0  # pixels whose variance is more times the median of their surroundings were clipped from the annulus
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class PixelVariance:
         sky = (background.sigma**2)[:, None, None]
         if calibration is not None:
             masters = calibration.of_sky(background.level)
-            beyond = masters - np.median(masters, axis=(1, 2), keepdims=True)
+            middle = np.median(masters, axis=(1, 2), keepdims=True)
+            beyond = masters - np.minimum(masters, _WARM * middle).mean(axis=(1, 2), keepdims=True)
             sky = np.maximum(sky + beyond, _LEAST_SHARE_OF_SKY * sky)
         return cls(sky, background.level, calibration)
 
