@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import threading
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from stream.errors import ConfigurationError, Reason
 from stream.instruments import OPTICAM_MX
 from stream.night.ledger import LedgerReader
 from stream.night.run import NightOptions, run_night
+from stream.selection import load_selection
 from tests.night.conftest import N_IMAGES
 from tests.night.frames import fits_bytes
 from tests.night.processes import (
@@ -179,7 +181,7 @@ def bad_frames(good: Path, folder: Path) -> dict[str, Reason]:
         "header-only.fit": (content[:1000], Reason.TRUNCATED),
         "half.fit": (content[: len(content) // 2], Reason.TRUNCATED),
         "small.fit": (fits_bytes(1), Reason.WRONG_SHAPE),
-        "cube.fit": (changed("NAXIS", "3"), Reason.WRONG_SHAPE),
+        "cube.fit": (changed("NAXIS", "3"), Reason.BAD_KEYWORD),
         "filterless.fit": (changed("FILTER", "''"), Reason.BAD_KEYWORD),
         "unknown-filter.fit": (changed("FILTER", "'H'"), Reason.BAD_KEYWORD),
         "negative.fit": (changed("EXPOSURE", "-1.0"), Reason.BAD_KEYWORD),
@@ -210,6 +212,55 @@ def test_bad_frames_are_rejected_with_a_sentence_and_the_night_goes_on(
         assert name in outcome.sentence
         assert "\n" not in outcome.sentence
     assert (counts.n_measured, counts.n_rejected, counts.n_pending) == (3, len(reasons), 0)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_a_late_file_is_measured_and_a_killed_night_leaves_its_port(
+    simulated_frames: list[Path], undisturbed: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "frames", tmp_path / "out"
+    port = free_port()
+    words: list[str | Path] = ["watch", folder, "--out", out, "--workers", "1", "--port", str(port)]
+    words += [word for path in catalogs_of(undisturbed) for word in ("--catalog", path)]
+    put(simulated_frames[:3], folder)
+    with running(*words) as night:
+        wait_for_outcomes(out, 3)
+        (folder / simulated_frames[3].name).write_text("this will be a frame")
+        assert wait_for_outcomes(out, 4).by_reason == {"NOT_FITS": 1}
+        put(simulated_frames[3:4], folder)
+        wait_until(lambda: wait_for_outcomes(out, 4).n_measured == 4, 20.0, "the measurement of the late file")
+        assert night.stdout is not None
+        assert night.stdout.readline() == f"page: http://localhost:{port}/\n"
+        night.kill()
+        night.wait(5.0)
+    counts = wait_for_outcomes(out, 4)
+    assert (counts.n_frames, counts.n_rejected, counts.n_pending) == (4, 0, 0)
+    with running(*words) as night:
+        assert night.stdout is not None
+        assert night.stdout.readline() == f"page: http://localhost:{port}/\n"
+        status, _, errors = stop(night, signal.SIGHUP)
+        assert (status, errors) == (0, "")
+
+
+def test_a_mistyped_target_costs_no_light_curve_and_is_forgotten(
+    simulated_frames: list[Path], undisturbed: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "frames", tmp_path / "out"
+    put(simulated_frames[:9], folder)
+    catalogs = [word for path in catalogs_of(undisturbed) for word in ("--catalog", path)]
+    result = run("reduce", folder, "--out", out, "--workers", "1", "--target", "1:g#99", *catalogs)
+    assert result.returncode == 1
+    (error,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert error == "error: source 1:g#99: number 99 is not in the catalog of 1:g, which has sources 1 to 6"
+    assert len(list((out / "lcs" / OPTIMAL_LABEL).glob("*.csv"))) == 18
+    assert load_selection(out).requested_target == ""
+    again = run("export", out)
+    assert again.returncode == 0, again.stderr
+    assert list((out / "relative_light_curves").glob("*.csv"))
 
 
 def test_outputs_among_the_frames_are_refused(tmp_path: Path) -> None:

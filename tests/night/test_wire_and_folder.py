@@ -103,6 +103,9 @@ class BrokenMeasurer:
     def use_catalog(self, catalog: Catalog) -> None:
         raise self._error
 
+    def use_calibration(self) -> None:
+        raise self._error
+
     def measure(self, assignment: AssignFrame) -> FrameReply:
         raise self._error
 
