@@ -167,7 +167,7 @@ def list_places(source: Source, name: str, extensions: Sequence[str], *, complet
         promised = primary.get("NEXTEND")
         if complete and isinstance(promised, int) and n_hdus - 1 < promised:
             raise FrameIncompleteError(f"{name} is truncated: it holds {n_hdus - 1} of {promised} extensions")
-    is_only = len(places) == 1 and complete and not extensions
+    is_only = len(places) == 1 and not extensions
     return [replace(places[0], name=FrameName(name))] if is_only else places
 
 

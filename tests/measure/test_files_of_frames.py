@@ -167,6 +167,26 @@ def test_a_file_of_extensions_is_complete_with_its_last_byte(tmp_path: Path, end
             names_in(path)
 
 
+def test_of_an_incomplete_file_the_headers_tell_the_frames(tmp_path: Path) -> None:
+    def names(path: Path) -> list[str]:
+        return [peek.name for peek in list_frames(path, path.name, INSTRUMENT, complete=False)]
+
+    cube = write(tmp_path / "cube.fits", [fits.PrimaryHDU(counts(3), header())])
+    night = write_extensions(tmp_path / "night.fits", {name: counts() for name in "gri"})
+    only = write(tmp_path / "only.fits.fz", [fits.PrimaryHDU(), fits.CompImageHDU(counts(), header())])
+    for path, n_bytes in ((cube, 2900), (night, 2880 + 2 * 5760 + 100), (only, 6000)):
+        path.write_bytes(path.read_bytes()[:n_bytes])
+    assert names(cube) == ["cube.fits[0,0]", "cube.fits[0,1]", "cube.fits[0,2]"]
+    assert names(night) == ["night.fits[1]", "night.fits[2]"]
+    assert names(only) == ["only.fits.fz"]  # by the name that it has when it is complete
+    with pytest.raises(FrameRejectedError, match=r"only\.fits\.fz is truncated: HDU 1 lacks bytes") as caught:
+        read(only, "only.fits.fz")
+    assert caught.value.reason is Reason.TRUNCATED
+    cube.write_bytes(cube.read_bytes()[:1000])
+    with pytest.raises(FrameIncompleteError, match=r"its header has no END"):
+        names(cube)
+
+
 def test_the_header_may_promise_extensions_that_are_still_to_come(tmp_path: Path) -> None:
     path = tmp_path / "a.fits"
     write(path, [fits.PrimaryHDU(header=header(NEXTEND=3)), fits.ImageHDU(counts()), fits.ImageHDU(counts())])
