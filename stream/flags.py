@@ -30,6 +30,8 @@ class Flag(IntFlag):
     TRAILED = 1 << 12
     NO_COMPARISON = 1 << 13
     NOT_DETECTED = 1 << 14
+    MOVED = 1 << 15
+    NO_OWN_FLUX = 1 << 16
 
 
 SENTENCES: Mapping[Flag, str] = MappingProxyType(
@@ -49,6 +51,8 @@ SENTENCES: Mapping[Flag, str] = MappingProxyType(
         Flag.TRAILED: "The stars are trailed: the point-spread function is more than twice as long as wide.",
         Flag.NO_COMPARISON: "No comparison star could be measured on the frame; there is no relative flux.",
         Flag.NOT_DETECTED: "The source was not found near its place; photometers that are not forced have no flux.",
+        Flag.MOVED: "The star lies off its place against the others: a cosmic ray on it, a blend, or its own motion.",
+        Flag.NO_OWN_FLUX: "A photometer or background of the user's own gave no number; that photometer has no flux.",
     }
 )
 
@@ -56,7 +60,13 @@ NOT_MEASURED = Flag.OFF_FRAME | Flag.NON_FINITE | Flag.UNALIGNED
 """With any of these the flux is NaN."""
 
 DOUBTFUL = (
-    Flag.SATURATED | Flag.NEAR_EDGE | Flag.BAD_PIXEL | Flag.COSMIC_RAY | Flag.POOR_ALIGNMENT | Flag.POOR_BACKGROUND
+    Flag.SATURATED
+    | Flag.NEAR_EDGE
+    | Flag.BAD_PIXEL
+    | Flag.COSMIC_RAY
+    | Flag.POOR_ALIGNMENT
+    | Flag.POOR_BACKGROUND
+    | Flag.MOVED
 )
 """With any of these there is a flux, but an observer should not trust it blindly."""
 

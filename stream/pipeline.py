@@ -238,12 +238,14 @@ def _aligned_numbers(
 ) -> _Numbers:
     catalog = reference.catalog
     positions = alignment.transform.apply(reference.positions)
+    source_flags = fluxes.flags.copy()
+    source_flags[reference.star_numbers[alignment.moved]] |= int(Flag.MOVED)
     columns = {
         "x": positions[:, 0],
         "y": positions[:, 1],
         "sky_e_per_px": fluxes.sky_e_per_px,
         "peak_adu": fluxes.peak_adu,
-        "flags": fluxes.flags.astype(np.float64),
+        "flags": source_flags.astype(np.float64),
     }
     for label in reference.labels:
         columns[f"{label}_flux"], columns[f"{label}_flux_err"] = fluxes.fluxes[label]

@@ -26,6 +26,7 @@ from tests.nights import RECIPE, SMALL, SimulatedNight, measured, process, with_
 FLAGS = SOURCE_COLUMNS.index("flags")
 OPTIMAL, OPTIMAL_ERR = (SOURCE_COLUMNS.index(f"{OPTIMAL_LABEL}_{name}") for name in ("flux", "flux_err"))
 APERTURE, APERTURE_ERR = (SOURCE_COLUMNS.index(f"{APERTURE_LABEL}_{name}") for name in ("flux", "flux_err"))
+SATURATING = 30_000.0
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +231,55 @@ def test_hot_pixels_on_the_places_of_all_stars_are_no_stars(plain: SimulatedNigh
         assert error.reason is Reason.NO_STARS
     else:
         assert message.flags & int(Flag.UNALIGNED)
+
+
+def with_light(frame: Frame, places: list[tuple[int, int]], counts: float) -> Frame:
+    """The frame with so many counts more on single pixels (x, y)."""
+    lit = np.asarray(frame.pixels, dtype=np.float64) * frame.bscale + frame.bzero
+    for x, y in places:
+        lit[y, x] += counts
+    return fake(frame, lit)
+
+
+@pytest.mark.parametrize(("star", "counts"), [(0, 20_000.0), (1, 20_000.0), (4, 20_000.0), (4, 60_000.0)])
+def test_a_cosmic_ray_on_a_reference_star_does_not_lose_the_field(
+    plain: SimulatedNight, reference: Reference, star: int, counts: float
+) -> None:
+    """The star is flagged and left out of the transform; the others stay where they were, and keep their fluxes."""
+    index = 7
+    clean = measured(plain.frame(index), reference)
+    before = clean.source_table()
+    x, y = np.rint(before[:2, star]).astype(int)
+    message = measured(
+        with_light(plain.frame(index), [(x + 2, y + 1), (x + 3, y + 2), (x + 4, y + 3)], counts), reference
+    )
+    after = message.source_table()
+    flagged = (after[FLAGS].astype(int) & int(Flag.MOVED)) != 0
+    # At the saturation level it is flagged for that, and no centroid is asked for.
+    saturated = (after[FLAGS].astype(int) & int(Flag.SATURATED)) != 0
+    assert np.flatnonzero(flagged | saturated).tolist() == [star]
+    assert flagged[star] == (counts < SATURATING)
+    assert not (before[FLAGS].astype(int) & int(Flag.MOVED)).any()
+    assert message.flags == clean.flags
+    assert message.n_aligned == clean.n_aligned - 1
+    np.testing.assert_allclose(after[:2], before[:2], atol=0.02)
+    others = np.arange(after.shape[1]) != star
+    np.testing.assert_allclose(after[OPTIMAL, others], before[OPTIMAL, others], rtol=2e-3)
+
+
+def test_a_star_that_moves_is_flagged_and_left_out(plain: SimulatedNight, reference: Reference) -> None:
+    """The catalog says that a star stands 0.6 pixels from where it is seen, as of one with a motion of its own."""
+    places = list(reference.catalog.x)
+    places[2] += 0.6
+    elsewhere = msgspec.structs.replace(reference.catalog, x=tuple(places))
+    moved = Reference.from_catalog(elsewhere, RECIPE)
+    for index in (3, 22):
+        message, true = measured(plain.frame(index), moved), measured(plain.frame(index), reference)
+        flags = message.source_table()[FLAGS].astype(int)
+        assert np.flatnonzero(flags & int(Flag.MOVED)).tolist() == [2]
+        others = np.arange(len(flags)) != 2
+        offsets = (message.source_table()[:2] - true.source_table()[:2])[:, others]
+        assert np.abs(offsets).max() < 0.02
 
 
 @pytest.mark.parametrize("n_sources", [8, 15, 40, 100])

@@ -200,6 +200,7 @@ def _why_not_covered(fluxes: SourceFluxes, number: int, missing: float) -> str:
         Flag.NEAR_EDGE: "is near the edge of the field",
         Flag.COSMIC_RAY: "was cleaned of cosmic rays",
         Flag.POOR_BACKGROUND: "has a poor background",
+        Flag.MOVED: "lies off its place",
         Flag.NON_FINITE: "has non-finite pixels",
     }
     flags = fluxes.flags[:, number - 1]

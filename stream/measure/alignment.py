@@ -29,6 +29,8 @@ from stream.measure.transform import Transform, fit_similarity
 from stream.messages import FloatArray
 
 _CENTROID_FLOOR_PX = 0.02
+_MOVED_SIGNAL_TO_NOISE = 10.0  # fainter stars have centroids that say little of their place
+_SIGMA_OFF = 5.0  # of its centroid: a star that lies farther off is asked against the others
 _MAX_FITS = 12
 _MAX_PREDICTIONS = 3
 _SETTLED_PX = 0.5
@@ -65,13 +67,15 @@ class AlignmentStars:
 class Alignment:
     """The transform of one frame and what it rests on.
 
-    `used` marks, among the alignment stars, those that the fit kept; `window_sigma_px` is the width of the window
-    that they were centred with.
+    `used` marks, among the alignment stars, those that the fit kept; `moved` those that are seen well but lie off
+    their place by more than the fit lets a star do; `window_sigma_px` is the width of the window that they were
+    centred with.
     """
 
     transform: Transform
     centres: StarCentres
     used: NDArray[np.bool_]
+    moved: NDArray[np.bool_]
     rms_px: float
     window_sigma_px: float
 
@@ -180,15 +184,18 @@ def _refine_once(
         return None
     scatter = stars.window_sigma_px * math.sqrt(2.0) / np.maximum(centres.signal_to_noise, 1.0)
     weights = 1.0 / (scatter**2 + _CENTROID_FLOOR_PX**2)
-    fit = _fit_robustly(stars.xy, centres.xy, weights, good, predicted, settings.clip_px)
+    fit = _fit_robustly(_Places(stars.xy, centres.xy, weights, predicted, settings.clip_px), good)
     if fit is None:
         return None
-    transform, used = fit
+    transform, used = fit.transform, fit.used
     on_frame = _well_inside(transform.apply(stars.xy), frame.shape, 3.0 * stars.window_sigma_px)
     if not _can_be_trusted(stars, centres, used, on_frame):
         return None
-    residuals = np.hypot(*(centres.xy[used] - transform.apply(stars.xy[used])).T)
-    return Alignment(transform, centres, used, float(np.sqrt(np.mean(residuals**2))), stars.window_sigma_px)
+    # A cosmic ray may leave a star without the shape of one: whatever is seen well is asked for its place.
+    seen = on_frame & ~centres.saturated & (centres.signal_to_noise >= _MOVED_SIGNAL_TO_NOISE)
+    moved = seen & ~used & (fit.residuals_px > fit.limits_px)
+    rms_px = float(np.sqrt(np.mean(fit.residuals_px[used] ** 2)))
+    return Alignment(transform, centres, used, moved, rms_px, stars.window_sigma_px)
 
 
 def vote_for_shift(
@@ -222,31 +229,70 @@ def vote_for_shift(
     )
 
 
-def _fit_robustly(
-    catalog_xy: FloatArray,
-    frame_xy: FloatArray,
-    weights: FloatArray,
-    good: NDArray[np.bool_],
-    predicted: Transform,
-    clip_px: float,
-) -> tuple[Transform, NDArray[np.bool_]] | None:
-    """Fit, leave out what lies off, fit again, until the same stars stay."""
-    offsets = frame_xy - predicted.apply(catalog_xy)
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where stars stand in the catalog and on the frame; `limit_px` is the farthest that any may lie off."""
+
+    catalog_xy: FloatArray
+    frame_xy: FloatArray
+    weights: FloatArray
+    predicted: Transform
+    limit_px: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A transform, the stars that it rests on, and for all stars how far off they lie and may lie, pixels."""
+
+    transform: Transform
+    used: NDArray[np.bool_]
+    residuals_px: FloatArray
+    limits_px: FloatArray
+
+
+def _fit_robustly(places: _Places, good: NDArray[np.bool_]) -> _Fit | None:
+    """Fit, leave out what lies off, fit again, until the same stars stay.
+
+    One bright star carries most of the weight. Where it lies off (a cosmic ray), it draws the transform and hides: the
+    star that disagrees most is therefore asked against a fit to the others alone.
+    """
+    fit = _fit_and_clip(places, good)
+    while fit is not None:
+        disagreement = np.where(fit.used, np.sqrt(places.weights) * fit.residuals_px, 0.0)
+        worst = int(disagreement.argmax())
+        if disagreement[worst] < _SIGMA_OFF or fit.used.sum() <= _FEWEST_STARS:
+            return fit
+        good = good & (np.arange(len(good)) != worst)
+        without = _fit_and_clip(places, good)
+        if without is None or without.used.sum() < fit.used.sum() - 1:
+            return fit
+        if without.residuals_px[worst] < without.limits_px[worst]:
+            return fit
+        fit = without
+    return None
+
+
+def _fit_and_clip(places: _Places, good: NDArray[np.bool_]) -> _Fit | None:
+    offsets = places.frame_xy - places.predicted.apply(places.catalog_xy)
     common = np.median(offsets[good], axis=0)
-    used = good & (np.hypot(*(offsets - common).T) < 3.0 * clip_px)
-    transform = predicted
+    used = good & (np.hypot(*(offsets - common).T) < 3.0 * places.limit_px)
+    fit = None
     for _ in range(_MAX_FITS):
         if not used.any():
             return None
-        transform = fit_similarity(catalog_xy[used], frame_xy[used], weights[used], predicted)
-        residuals = np.hypot(*(frame_xy - transform.apply(catalog_xy)).T)
-        expected = 5.0 / np.sqrt(weights)
+        transform = fit_similarity(
+            places.catalog_xy[used], places.frame_xy[used], places.weights[used], places.predicted
+        )
+        residuals = np.hypot(*(places.frame_xy - transform.apply(places.catalog_xy)).T)
+        expected = _SIGMA_OFF / np.sqrt(places.weights)
         typical = 1.4826 * float(np.median(residuals[used]))
-        kept = good & (residuals < np.minimum(clip_px, np.maximum(expected, 4.0 * typical)))
+        limits = np.minimum(places.limit_px, np.maximum(expected, 4.0 * typical))
+        kept = good & (residuals < limits)
+        fit = _Fit(transform, kept, residuals, limits)
         if np.array_equal(kept, used):
             break
         used = kept
-    return transform, used
+    return fit
 
 
 def _one_star_each(centres: StarCentres, stars: AlignmentStars) -> NDArray[np.bool_]:
