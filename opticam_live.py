@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from simulator.night import generate_flats, generate_observations
     from stream.analysis.analyzer import Analyzer
     from stream.batch.differential import DifferentialPhotometer
+    from stream.batch.own_photometers import OwnPhotometer
     from stream.batch.photometers import AperturePhotometer, DefaultLocalBackground, OptimalPhotometer
     from stream.batch.reducer import Reducer
     from stream.instruments import OPTICAM_MX, Instrument
@@ -25,6 +26,7 @@ __all__ = [
     "DifferentialPhotometer",
     "Instrument",
     "OptimalPhotometer",
+    "OwnPhotometer",
     "Reducer",
     "generate_flats",
     "generate_observations",
@@ -40,6 +42,7 @@ _HOMES = {
     "DifferentialPhotometer": "stream.batch.differential",
     "OPTICAM_MX": "stream.instruments",
     "OptimalPhotometer": "stream.batch.photometers",
+    "OwnPhotometer": "stream.batch.own_photometers",
     "Reducer": "stream.batch.reducer",
     "Instrument": "stream.instruments",
     "generate_flats": "simulator.night",

@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import tomli_w
 
 from stream.errors import ConfigurationError
 from stream.instruments import Instrument
+from stream.own_parts import PartKind, is_part_name, short_name
 from stream.timestamps import SkyPosition
 
 Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+PHOTOMETER_KINDS = ("aperture", "optimal")
+BACKGROUND_KINDS = ("annulus", "mesh")
 
 
 class PhotometerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,15 +32,17 @@ class PhotometerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     Raises
     ------
     ConfigurationError
-        If the name is not fit for a folder.
+        If the name is not fit for a folder, or kind or background are neither known nor the name of a class.
     """
 
-    kind: Literal["aperture", "optimal"] = "aperture"
-    """Sum over an aperture, or weighted by the profile (Naylor 1998)."""
+    kind: str = "aperture"
+    """Sum over an aperture (``aperture``), weighted by the profile (``optimal``, Naylor 1998), or a class of the user's
+    own as ``package.module:Class``."""
     forced: bool = True
     """Where the catalog says, or, if not forced, where the source itself is found; NaN where it is not."""
-    background: Literal["annulus", "mesh"] = "annulus"
-    """Background of an annulus around the source, or of a mesh over the whole frame."""
+    background: str = "annulus"
+    """Background of an annulus around the source (``annulus``), of a mesh over the whole frame (``mesh``), or by a
+    class of the user's own."""
     radius_fwhm: Positive | None = None
     """Radius of the aperture in FWHM of the frame; None takes `PhotometrySettings.aperture_radius_fwhm`."""
     semi_axes_px: tuple[Positive, Positive] | None = None
@@ -46,18 +51,51 @@ class PhotometerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """End of the label, where several photometers would have the same."""
 
     def __post_init__(self) -> None:
-        """Refuse names that are no part of a file name."""
+        """Refuse names that are no part of a file name, and kinds that nobody knows."""
+        _check_kind("kind", self.kind, PHOTOMETER_KINDS)
+        _check_kind("background", self.background, BACKGROUND_KINDS)
         if not all(character.isalnum() or character in ".-" for character in self.name):
             raise ConfigurationError(f"photometers.name ({self.name!r}) must be letters, digits, '.' and '-'")
 
     @property
+    def is_own(self) -> bool:
+        """Whether a class of the user's own takes part in it."""
+        return bool(self.own_parts())
+
+    def own_parts(self) -> tuple[tuple[str, PartKind], ...]:
+        """Classes of the user's own, with what they are."""
+        parts: list[tuple[str, PartKind]] = []
+        if self.kind not in PHOTOMETER_KINDS:
+            parts.append((self.kind, "photometer"))
+        if self.background not in BACKGROUND_KINDS:
+            parts.append((self.background, "background"))
+        return tuple(parts)
+
+    @property
     def label(self) -> str:
-        """Name of the photometer in columns and folders: ``forced_aperture_annulus``, ``optimal``, ..."""
+        """Name of the photometer in columns and folders: ``forced_aperture_annulus``, ``optimal``, ...
+
+        A class of the user's own stands in it by its name in lower case.
+        """
         parts = ["forced"] if self.forced else []
-        parts.append(self.kind)
-        parts += ["annulus"] if self.background == "annulus" else []
+        parts.append(short_name(self.kind))
+        parts += [short_name(self.background)] if self.background != "mesh" else []
         parts += [self.name] if self.name else []
         return "_".join(parts)
+
+
+def _check_kind(field: str, value: str, known: tuple[str, ...]) -> None:
+    if value in known:
+        return
+    if not is_part_name(value):
+        raise ConfigurationError(
+            f"photometers.{field} ({value!r}) must be {', '.join(known)} or a class as 'package.module:Class'"
+        )
+    if short_name(value) in known:
+        raise ConfigurationError(
+            f"photometers.{field} ({value!r}) must be a class with a name of its own: labels with "
+            f"{short_name(value)!r} are those of the built-in ones"
+        )
 
 
 APERTURE_LABEL = PhotometerSettings(kind="aperture").label
@@ -84,6 +122,8 @@ class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """The brightest so many sources make the catalog."""
     border_px: NotNegative = 4.0
     """Sources nearer than this to the edge of the stacked picture are left out, pixels."""
+    finder: str = ""
+    """Class of the user's own that finds the sources instead, as ``package.module:Class``."""
 
 
 class BootstrapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -182,6 +222,13 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def labels(self) -> tuple[str, ...]:
         """Labels of the photometers."""
         return tuple(photometer.label for photometer in self.photometers)
+
+    def own_parts(self) -> tuple[tuple[str, PartKind], ...]:
+        """Classes of the user's own that the recipe names, with what they are."""
+        parts = [part for photometer in self.photometers for part in photometer.own_parts()]
+        parts += [(self.detection.finder, "finder")] if self.detection.finder else []
+        parts += [(self.instrument.reader, "instrument")] if self.instrument.reader else []
+        return tuple(dict.fromkeys(parts))
 
     def main_labels(self) -> tuple[str, ...]:
         """Labels of the photometers without a name: those that light curves are written of."""

@@ -18,6 +18,7 @@ import msgspec
 from stream.errors import ConfigurationError, FrameRejectedError, Reason
 from stream.header_times import PLANE_MARK, HeaderClock, TimeFormat, TimeMarks
 from stream.header_values import PLANE, Header, HeaderValue, number_of, text_of
+from stream.own_parts import is_part_name
 from stream.timestamps import GroundPosition, SkyPosition, TimeScale, altitude_deg, mjd_to_iso
 
 __all__ = [
@@ -160,6 +161,9 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Name of the camera by filter, where no keyword names it and there is more than one camera.
     pointing_placeholders : tuple of (str, str)
         Pairs of RA and Dec, as written, that mean "not set".
+    reader : str
+        Class of the user's own that reads the headers instead, as ``package.module:Class``; see
+        `stream.measure.protocols.HeaderReader`.
 
     Raises
     ------
@@ -182,6 +186,7 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dec_unit: AngleUnit = "degrees"
     camera_of_filter: dict[str, str] = {}
     pointing_placeholders: tuple[tuple[str, str], ...] = ()
+    reader: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no frame could be read with."""
@@ -190,7 +195,9 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for filter_name, camera in self.camera_of_filter.items():
             if camera not in self.cameras:
                 raise ConfigurationError(f"camera_of_filter.{filter_name} is {camera!r}, which is none of the cameras")
-        if len(self.cameras) > 1 and not self.keywords.camera and not self.camera_of_filter:
+        if self.reader and not is_part_name(self.reader):
+            raise ConfigurationError(f"reader ({self.reader!r}) must be a class as 'package.module:Class'")
+        if len(self.cameras) > 1 and not (self.keywords.camera or self.camera_of_filter or self.reader):
             raise ConfigurationError(
                 f"{len(self.cameras)} cameras require keywords.camera or camera_of_filter, to tell their frames apart"
             )
@@ -209,8 +216,11 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises
         ------
         FrameRejectedError
-            With `Reason.BAD_KEYWORD`, `BAD_TIME` or `BAD_POINTING`: the first thing that is wrong.
+            With `Reason.BAD_KEYWORD`, `BAD_TIME` or `BAD_POINTING`: the first thing that is wrong; with
+            `Reason.OWN_PART_FAILED` if a reader of the user's own fails.
         """
+        if self.reader:
+            return self._read_by_own(header, frame_name)
         found: list[FrameRejectedError] = []
         facts = self._describe(header, frame_name, found.append)
         if found:
@@ -221,8 +231,19 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def problems(self, header: Header, frame_name: str) -> tuple[str, ...]:
         """All that is wrong with a header, one sentence each; empty if nothing is."""
         found: list[FrameRejectedError] = []
-        self._describe(header, frame_name, found.append)
+        if self.reader:
+            try:
+                self._read_by_own(header, frame_name)
+            except FrameRejectedError as problem:
+                found.append(problem)
+        else:
+            self._describe(header, frame_name, found.append)
         return tuple(problem.sentence for problem in found)
+
+    def _read_by_own(self, header: Header, frame_name: str) -> FrameFacts:
+        from stream.own_instruments import describe_with_reader
+
+        return describe_with_reader(self.reader, header, frame_name, site=self.site)
 
     def _describe(
         self, header: Header, frame_name: str, report: Callable[[FrameRejectedError], None]
@@ -417,17 +438,21 @@ def OPTICAM_MX() -> Instrument:  # noqa: N802  (the name of the instrument, as i
 
 
 def load_instrument(name_or_file: str) -> Instrument:
-    """Return a built-in instrument by its name, or read one from a TOML file.
+    """Return a built-in instrument by its name, a user's own class by its name, or read one from a TOML file.
 
     Raises
     ------
     ConfigurationError
-        If there is neither such a name nor such a file, or the file is not an instrument.
+        If there is neither such a name nor such a file, or file or class are not an instrument.
     """
     if name_or_file.upper().replace("-", "_") == "OPTICAM_MX":
         return OPTICAM_MX()
     path = Path(name_or_file)
     if not path.is_file():
+        if is_part_name(name_or_file):
+            from stream.own_instruments import instrument_of_class
+
+            return instrument_of_class(name_or_file)
         raise ConfigurationError(f"unknown instrument {name_or_file!r}: neither OPTICAM_MX nor the path of a TOML file")
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Instrument)

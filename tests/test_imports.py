@@ -25,6 +25,8 @@ VOCABULARY = frozenset(
         "header_times",
         "header_values",
         "processes",
+        "own_parts",
+        "own_instruments",
     )
 )
 ALLOWED: dict[str, frozenset[str]] = {

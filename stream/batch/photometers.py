@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from stream.config import PhotometerSettings, PhotometrySettings, Recipe
 from stream.errors import ConfigurationError
+from stream.measure.protocols import LocalBackgroundEstimator
+from stream.own_parts import name_of_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,10 @@ class DefaultLocalBackground:
     clip_sigma: float | None = None
 
 
+Background = DefaultLocalBackground | LocalBackgroundEstimator | str | None
+"""An annulus, a class of the user's own (an object of it, or ``package.module:Class``), or None for the mesh."""
+
+
 class Photometer(Protocol):
     """What `Reducer.photometry` takes."""
 
@@ -37,9 +43,10 @@ class AperturePhotometer:
 
     Attributes
     ----------
-    local_background_estimator : DefaultLocalBackground or None
-        With one, the background is that of an annulus around the source and the label ends in ``_annulus``; without,
-        that of a mesh over the whole frame.
+    local_background_estimator : DefaultLocalBackground, LocalBackgroundEstimator, str or None
+        With the default one, the background is that of an annulus around the source and the label ends in
+        ``_annulus``; with a class of the user's own (`stream.measure.protocols`), what that says, and the label ends in
+        its name; without, that of a mesh over the whole frame.
     forced : bool
         Measure where the catalog says, and begin the label with ``forced_``; else where the source itself is found,
         and nothing where it is not.
@@ -51,7 +58,7 @@ class AperturePhotometer:
         End of the label, to tell photometers of the same kind apart.
     """
 
-    local_background_estimator: DefaultLocalBackground | None = None
+    local_background_estimator: Background = None
     forced: bool = False
     radius_fwhm: float | None = None
     semi_axes_px: tuple[float, float] | None = None
@@ -62,12 +69,12 @@ class AperturePhotometer:
         settings = PhotometerSettings(
             kind="aperture",
             forced=self.forced,
-            background=_background(self.local_background_estimator),
+            background=background_kind(self.local_background_estimator),
             radius_fwhm=self.radius_fwhm,
             semi_axes_px=self.semi_axes_px,
             name=self.name,
         )
-        return _applied(recipe, settings, self.local_background_estimator)
+        return applied(recipe, settings, self.local_background_estimator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +84,7 @@ class OptimalPhotometer:
     `local_background_estimator`, `forced` and `name` as in `AperturePhotometer`.
     """
 
-    local_background_estimator: DefaultLocalBackground | None = None
+    local_background_estimator: Background = None
     forced: bool = False
     name: str = ""
 
@@ -86,18 +93,22 @@ class OptimalPhotometer:
         settings = PhotometerSettings(
             kind="optimal",
             forced=self.forced,
-            background=_background(self.local_background_estimator),
+            background=background_kind(self.local_background_estimator),
             name=self.name,
         )
-        return _applied(recipe, settings, self.local_background_estimator)
+        return applied(recipe, settings, self.local_background_estimator)
 
 
-def _background(estimator: DefaultLocalBackground | None) -> Literal["annulus", "mesh"]:
-    return "mesh" if estimator is None else "annulus"
+def background_kind(estimator: Background) -> str:
+    """Name of a background in a recipe; raises ConfigurationError for a class that the workers cannot make."""
+    if estimator is None:
+        return "mesh"
+    return "annulus" if isinstance(estimator, DefaultLocalBackground) else name_of_part(estimator, "background")
 
 
-def _applied(recipe: Recipe, settings: PhotometerSettings, estimator: DefaultLocalBackground | None) -> Recipe:
+def applied(recipe: Recipe, settings: PhotometerSettings, background: Background) -> Recipe:
     """The recipe, checked as one that comes from a file is: attributes of notebooks may be anything."""
+    estimator = background if isinstance(background, DefaultLocalBackground) else None
     asked = {
         "annulus_inner_fwhm": estimator.inner_fwhm if estimator else None,
         "annulus_outer_fwhm": estimator.outer_fwhm if estimator else None,

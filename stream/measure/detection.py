@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from stream.config import DetectionSettings
+from stream.measure.own_finder import find_with_own
 from stream.messages import FloatArray
 
 UNKNOWN_SIGMA_PX = 1.2
@@ -52,6 +53,11 @@ def detect_sources(
         NaN marks pixels without value.
     star_sigma_px : float
         Width of the stars, as far as it is known.
+
+    Raises
+    ------
+    FrameRejectedError
+        With `Reason.OWN_PART_FAILED` if a finder of the user's own fails.
     """
     image = np.array(electrons, dtype=np.float32, order="C")
     missing = ~np.isfinite(image)
@@ -61,6 +67,10 @@ def detect_sources(
         image[missing] = np.median(image[~missing])
     if bad_pixels is not None:
         image = mend_pixels(image, bad_pixels)
+    if settings.finder:
+        xy, flux = find_with_own(image, missing, settings, star_sigma_px)
+        width = np.full(len(xy), star_sigma_px)
+        return DetectedSources(xy, flux, width, width, np.zeros(len(xy)))
     smooth = ndimage.gaussian_filter(image, star_sigma_px, mode="nearest", truncate=3.0)
     mesh = min(settings.mesh_px, *image.shape)
     background = sep.Background(smooth, mask=missing, bw=mesh, bh=mesh)

@@ -63,13 +63,18 @@ def build_catalog(
 ) -> CatalogBuild:
     """Build the catalog of a key from its first frames, calibrated.
 
-    Frames that cannot be read are rejected, and all of them are if none shows a star. Frames that do not match the
+    Frames that cannot be read are rejected, and all of them are if none shows a star or a finder of the user's own
+    fails. Frames that do not match the
     reference frame are left out of the stack; they are tried against the catalog later, like any other.
     """
     frames, rejected = _read_all(request, folder, recipe, calibration)
     bad_pixels = calibration.bad_pixels if calibration is not None else None
-    stacked = stack_frames([frame for _, frame in frames], recipe, bad_pixels) if frames else None
-    catalog = catalog_of_stack(request.key, stacked, recipe) if stacked is not None else None
+    try:
+        stacked = stack_frames([frame for _, frame in frames], recipe, bad_pixels) if frames else None
+        catalog = catalog_of_stack(request.key, stacked, recipe) if stacked is not None else None
+    except FrameRejectedError as error:  # a finder of the user's own failed
+        failed = [_rejection(entry, request.key, error.reason, error.sentence) for entry, _ in frames]
+        return CatalogBuild(CatalogNotBuilt(request.key, error.sentence, (*rejected, *failed)))
     if stacked is None or catalog is None:
         without_stars = [
             _rejection(entry, request.key, Reason.NO_STARS, f"{entry.path} shows no stars to measure")

@@ -26,6 +26,7 @@ from stream.night.night_folder import CALIBRATION_FOLDER, CATALOG_FOLDER, LOG_FO
 from stream.night.supervisor import PageServer, Supervisor
 from stream.night.watcher import Watcher, WatchSettings
 from stream.night.wire import BrokerWire, make_keys
+from stream.own_parts import check_parts
 from stream.processes import refuse_busy_port
 
 _DRAIN_S = 1.5
@@ -93,13 +94,15 @@ def run_night(
     ------
     ConfigurationError
         If the folder of the frames does not exist or is not the night's, the outputs would lie among the frames
-        themselves, a catalog cannot be used, or the port is in use. With `remeasure` no set was begun then.
+        themselves, a catalog or a class of the user's own cannot be used, or the port is in use. With `remeasure` no
+        set was begun then.
     RecipeMismatchError
         If the output folder belongs to another recipe.
     NightError
         If the output folder is in use, the ledger cannot be written, or workers or page do not start.
     """
     folder = _checked_folder(options)
+    check_parts(recipe.own_parts())
     catalogs = _load_catalogs(options.catalogs)
     # Watcher and broker share this process: neither waits long for the other.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)

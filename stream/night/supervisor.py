@@ -46,10 +46,17 @@ class WorkerEnded:
 
 
 def child_environment() -> Mapping[str, str]:
-    """Environment of child processes: one thread each for numerical libraries, set before these are imported."""
+    """Environment of child processes: one thread each for numerical libraries, set before these are imported.
+
+    A class of the user's own that this process can import, its children can: folders that a script or a notebook is
+    in, or that were added to the search path, are handed on.
+    """
     root = str(Path(__file__).resolve().parents[2])
-    path = os.environ.get("PYTHONPATH")
-    return {**os.environ, **_ONE_THREAD, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
+    given = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    roots = (Path(sys.prefix), Path(sys.base_prefix))
+    added = [part for part in sys.path if part and not any(Path(part).is_relative_to(each) for each in roots)]
+    path = os.pathsep.join(dict.fromkeys((root, *given, *(part for part in added if Path(part).is_dir()))))
+    return {**os.environ, **_ONE_THREAD, "PYTHONPATH": path}
 
 
 @dataclass(slots=True)
