@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -95,11 +96,26 @@ class FakeNight:
         self._random = np.random.default_rng(7)
         self._recipe = Recipe(instrument=OPTICAM_MX(), photometers=FORCED_PHOTOMETERS)
         self._ledger = Ledger(out, self._recipe, folder=frames or out)
-        for key in KEYS:
-            self._ledger.save_catalog(catalog_of(key))
+        self._save_catalogs()
         if frames is not None:
             frames.mkdir(parents=True, exist_ok=True)
         self.save_status("live")
+
+    def _save_catalogs(self) -> None:
+        for key in KEYS:
+            self._ledger.save_catalog(catalog_of(key))
+
+    def remeasure(self) -> None:
+        """Go on in a second set of measurements with the same recipe and catalogs."""
+        self._ledger.close()
+        self._ledger = Ledger(self.out, self._recipe, folder=self._frames or self.out, remeasure=True)
+        self._save_catalogs()
+
+    def complete_late(self, key: str, index: int) -> None:
+        """Let a frame that was rejected be measured after all."""
+        arrival = msgspec.structs.replace(self._arrival(key, index), size_bytes=200_000)
+        (frame,) = self._ledger.enter([arrival])
+        self._ledger.commit([self._outcome(frame.frame_id, frame.path, key, 0)])
 
     def advance(self, n_steps: int, *, publish: bool = True) -> list[FrameMeasured | FrameRejected]:
         """Commit `n_steps` more frames of every key in one transaction and return them with their sequences."""
