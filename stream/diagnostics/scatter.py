@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,10 +73,16 @@ def write_rms_vs_median(out: Path, label: str | None = None) -> Path:
     AnalysisError
         If no key has ten measured frames.
     """
+    label, figure = rms_vs_median_figure(out, label)
+    return save(figure, out, f"{label}_rms_vs_median.pdf")
+
+
+def rms_vs_median_figure(out: Path, label: str | None = None) -> tuple[str, Any]:
+    """Return the photometer and the figure of `write_rms_vs_median`, for who shows it too."""
     label, stars = _stars(out, label)
     floors = [fit_noise_floor(one.flux_e, one.relative) for one in stars]
     curves = [[] if floor is None else [_floor_curve(one, floor)] for one, floor in zip(stars, floors, strict=True)]
-    return save(rms_figure(stars, curves, f"Scatter against flux, {label}"), out, f"{label}_rms_vs_median.pdf")
+    return label, rms_figure(stars, curves, f"Scatter against flux, {label}")
 
 
 def write_signal_to_noise(out: Path, label: str | None = None) -> Path:

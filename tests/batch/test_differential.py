@@ -12,6 +12,7 @@ from stream.analysis.matching import CatalogMatch
 from stream.batch import differential
 from stream.errors import ConfigurationError, LedgerError
 from stream.messages import Catalog
+from stream.plots import light_curves_figure
 from tests.batch.reduced import LABEL, N_IMAGES, Reduced
 
 
@@ -24,11 +25,10 @@ def test_every_pair_of_comparison_stars_is_compared(
     reduced: Reduced, dphot: opticam.DifferentialPhotometer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[tuple[int, tuple[int, ...]]] = []
-    draw = differential.light_curves_figure
 
     def record(curves: list, title: str = "") -> object:
         drawn.extend((curve.target, curve.comparisons) for curve in curves)
-        return draw(curves, title)
+        return light_curves_figure(curves, title)
 
     monkeypatch.setattr(differential, "light_curves_figure", record)
     made = dphot.get_relative_light_curve("1:g", 2, [1, 3, 4], phot_label=LABEL, prefix="pairs")

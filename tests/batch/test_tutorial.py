@@ -108,8 +108,17 @@ def test_the_same_stars_are_found_in_the_other_cameras(executed: Executed) -> No
             assert table["flux"].std() > 0.015  # the variable star, 2 % rms, over a constant one
 
 
-def test_pictures_stand_below_the_cells(executed: Executed) -> None:
-    assert executed.n_pictures("reducer.create_catalogs()") >= 1
+def test_pictures_stand_below_the_cells_and_in_the_folders_of_the_tutorial(executed: Executed) -> None:
+    for words, names in (
+        ("reducer = opticam.Reducer(", ("diag/header_times.pdf",)),
+        ("reducer.create_catalogs()", ("cat/catalogs.pdf", "diag/background.pdf")),
+        ("reducer.photometry(annulus_photometer)", ("diag/aperture_annulus_rms_vs_median.pdf",)),
+        ("reducer.photometry(optimal_photometer)", ("diag/optimal_rms_vs_median.pdf",)),
+    ):
+        assert executed.n_pictures(words) == len(names)
+        for name in names:
+            assert f"[OPTICAM] Plot saved to out/reduced/{name}.\n" in executed.said(words)
+            assert (executed.reduced / name).read_bytes().startswith(b"%PDF")
     assert executed.n_pictures("dphot = opticam.DifferentialPhotometer(") == 1
     assert executed.n_pictures("annulus_analyzer = ") == 4
     assert executed.n_pictures("optimal_analyzers = {") == 3
