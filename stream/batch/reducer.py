@@ -14,6 +14,7 @@ import numpy as np
 
 from stream.batch.deep_stack import DeepCatalog, FramesOfKey, build_deep_catalog
 from stream.batch.outputs import write_raw_light_curves
+from stream.batch.own_photometers import recipe_with, with_finder
 from stream.batch.photometers import Photometer
 from stream.batch.progress_by_key import KeyBars
 from stream.config import Recipe
@@ -22,11 +23,14 @@ from stream.errors import AnalysisError, ConfigurationError, LedgerError, NightE
 from stream.instruments import OPTICAM_MX, Instrument
 from stream.measure.catalog import load_catalog, save_catalog
 from stream.measure.master_files import CalibrationFolders, load_calibration, make_masters, save_masters
+from stream.measure.protocols import HeaderReader, SourceFinder
+from stream.measure.protocols import Photometer as OwnMeasure
 from stream.messages import Catalog, FloatArray
 from stream.night.ledger import LEDGER_FILE, LedgerReader
 from stream.night.night_folder import CALIBRATION_FOLDER, CATALOG_FOLDER
 from stream.night.run import NightOptions, Onlooker, run_night
 from stream.notebook import progress, say, show_figure, step
+from stream.own_instruments import instrument_of
 from stream.plots import catalogs_figure, save_figure
 from stream.plots.nights import NightSeries, Panel, header_times_figure, night_figure
 from stream.scan import frame_names, scan_with_progress
@@ -45,7 +49,8 @@ class Reducer:
     out_directory : path
         Folder of the outputs; it is made if it does not exist.
     instrument : Instrument, optional
-        How headers are read; default `OPTICAM_MX`, or that of the recipe.
+        How headers are read; default `OPTICAM_MX`, or that of the recipe. Also a name or file, or a class of the
+        user's own (`stream.measure.protocols.HeaderReader`).
     recipe : Recipe, optional
         All other settings. Its photometers are not used: `photometry` is told which.
     calibration : CalibrationFolders, optional
@@ -56,30 +61,37 @@ class Reducer:
         Worker processes; one a core unless given.
     show_plots : bool
         Show figures below the cells of a notebook; they are saved in any case.
+    finder : SourceFinder or str, optional
+        Class of the user's own that finds the sources of the catalogs, an object of it, or its name.
 
     Raises
     ------
     ConfigurationError
-        If the folder of the frames does not exist, holds no frame, or none whose header can be used.
+        If the folder of the frames does not exist, holds no frame, or none whose header can be used; or if a class of
+        the user's own cannot be used by the workers.
     """
 
     def __init__(
         self,
         data_directory: Path | str,
         out_directory: Path | str,
-        instrument: Instrument | None = None,
+        instrument: Instrument | HeaderReader | str | None = None,
         *,
         recipe: Recipe | None = None,
         calibration: CalibrationFolders | None = None,
         remove_cosmic_rays: bool | None = None,
         n_workers: int | None = None,
         show_plots: bool = True,
+        finder: SourceFinder | str | None = None,
     ) -> None:
         self.data_directory, self.out_directory = Path(data_directory), Path(out_directory)
+        if instrument is not None:
+            instrument = instrument_of(instrument)
         self.recipe = _recipe_of(instrument, recipe, remove_cosmic_rays)
         self._calibration = calibration or CalibrationFolders()
         self._n_workers = n_workers or os.cpu_count() or 1
         self._show = show_plots
+        self.recipe = with_finder(self.recipe, finder)
         names = frame_names(self.data_directory, self.out_directory)
         self._make_out()
         self.scan = scan_with_progress(self.data_directory, names, self.recipe.instrument)
@@ -123,11 +135,12 @@ class Reducer:
         figure = night_figure(series, (Panel("sky", "background (e⁻ px⁻¹)"),), "Background")
         self._keep(figure, self.out_directory / DIAGNOSTICS_FOLDER / "background.pdf")
 
-    def photometry(self, photometer: Photometer) -> None:
+    def photometry(self, photometer: Photometer | OwnMeasure | str) -> None:
         """Measure every source on every frame, and write ``lcs/<label>/<key>_source_<n>.csv``.
 
         Each photometer makes a set of measurements of its own in the ledger; light curves of former ones stay. The
-        same call again measures only frames that came since.
+        same call again measures only frames that came since. A photometer of the user's own is given as an
+        `OwnPhotometer`, or as an object, a class or a name alone.
 
         Raises
         ------
@@ -136,7 +149,7 @@ class Reducer:
         NightError
             If the output folder is in use, or workers do not start.
         """
-        recipe = photometer.apply_to(self.recipe)
+        recipe = recipe_with(photometer, self.recipe)
         (label,) = recipe.labels()
         catalogs = self._catalogs()
         say(f"Photometry results will be saved to lcs/{label} in {self.out_directory}.")
