@@ -137,7 +137,7 @@ class Feed:
 
     def choose_automatically(self) -> tuple[str, ...]:
         """Let target and comparison stars be chosen automatically again."""
-        return self._change(lambda _selection, _view: selecting.automatic())
+        return self._change(lambda selection, _view: selecting.automatic(selection))
 
     def _change(self, change: Callable[[Selection, NightView], selecting.Change]) -> tuple[str, ...]:
         with self._choosing:

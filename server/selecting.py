@@ -96,9 +96,9 @@ def with_comparison_toggled(
     return Change(changed, tuple(sentences))
 
 
-def automatic() -> Change:
-    """Let target and comparison stars be chosen automatically again."""
-    return Change(Selection(), ("target and comparison stars are chosen automatically",))
+def automatic(selection: Selection) -> Change:
+    """Let target and comparison stars be chosen automatically again; saved ensembles stay."""
+    return Change(Selection(ensembles=selection.ensembles), ("target and comparison stars are chosen automatically",))
 
 
 def _same_source(source: Catalog, destination: Catalog, number: int) -> tuple[int | None, str]:

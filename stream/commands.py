@@ -77,6 +77,7 @@ def register(app: typer.Typer) -> None:
     app.command()(reduce)
     app.command()(status)
     app.command()(output_commands.export)
+    app.command()(output_commands.ensemble)
     app.command()(output_commands.diagnose)
     app.command(hidden=True)(worker)
 

@@ -336,6 +336,8 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requested_target: str = ""
     """The target as asked for before there was a catalog: ``1:g#2``, ``424,286`` or a sky position."""
     requested_comparisons: tuple[str, ...] = ()
+    ensembles: dict[str, dict[str, tuple[int, ...]]] = {}
+    """Comparison stars saved by name, of each key, to be recalled."""
 
 
 NOT_KNOWN = math.nan

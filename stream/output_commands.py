@@ -1,11 +1,14 @@
-"""What is written of a night, on the command line: ``export`` and ``diagnose``."""
+"""What is written of a night, on the command line: ``export``, ``diagnose`` and ``ensemble``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from stream.messages import Selection
 
 NightOut = Annotated[Path, typer.Argument(help="Output folder of a night.", metavar="OUT")]
 
@@ -40,3 +43,53 @@ def diagnose(
     for sentence in diagnosis.missing:
         typer.echo(f"not drawn: {sentence}")
     typer.echo(f"{len(diagnosis.written)} files written to {out / 'diag'}")
+
+
+def ensemble(
+    out: NightOut,
+    action: Annotated[Literal["list", "save", "use"], typer.Argument(help="list, save or use.")],
+    name: Annotated[str | None, typer.Argument(help="Name of the ensemble; save and use require it.")] = None,
+) -> None:
+    """Save the comparison stars of a night by a name, and recall them, also while the night runs."""
+    from stream.export.night import read_catalogs
+    from stream.selection import load_selection
+
+    if (name is None) != (action == "list"):
+        raise typer.BadParameter("list takes no name" if name else f"{action} requires a name", param_hint="NAME")
+    if name is None:
+        read_catalogs(out)  # a folder that is no night has no ensembles either, and that is worth an error
+        selection = load_selection(out)
+        for saved in selection.ensembles:
+            typer.echo(_ensemble_line(selection, saved))
+        if not selection.ensembles:
+            typer.echo("no ensemble is saved")
+    elif action == "save":
+        _save_ensemble(out, name)
+    else:
+        _use_ensemble(out, name)
+
+
+def _save_ensemble(out: Path, name: str) -> None:
+    """Save what light curves are compared with now, be it asked for or chosen automatically."""
+    from stream.export.night import read_night
+    from stream.selection import load_selection, save_selection, with_ensemble_saved
+
+    comparisons = {key: choice.comparisons for key, choice in read_night(out).choices.items()}
+    selection = with_ensemble_saved(load_selection(out), name, comparisons)
+    save_selection(out, selection)
+    typer.echo(f"saved: {_ensemble_line(selection, name)}")
+
+
+def _use_ensemble(out: Path, name: str) -> None:
+    from stream.export.night import read_catalogs
+    from stream.selection import load_selection, save_selection, with_ensemble_used
+
+    n_sources = {key: catalog.n_sources for key, catalog in read_catalogs(out).items()}
+    selection = with_ensemble_used(load_selection(out), name, n_sources)
+    save_selection(out, selection)
+    typer.echo(f"in use: {_ensemble_line(selection, name)}")
+
+
+def _ensemble_line(selection: Selection, name: str) -> str:
+    stars = (f"{key} {', '.join(map(str, numbers))}" for key, numbers in selection.ensembles[name].items())
+    return f"{name}: {'; '.join(stars)}"

@@ -96,6 +96,15 @@ def read_night(out: Path) -> ExportNight:
     return ExportNight(recipe, catalogs, fluxes, choices, names, facts)
 
 
+def read_catalogs(out: Path) -> dict[str, Catalog]:
+    """Read the catalogs of the night in `out`, by key; raises LedgerError if that cannot be done."""
+    reader = NightReader(out)
+    try:
+        return reader.catalogs()
+    finally:
+        reader.close()
+
+
 def software_version() -> str:
     """Name and version of this program, as files say it."""
     try:

@@ -21,6 +21,7 @@ from stream.night.ledger import LedgerReader
 from stream.night.night_folder import NightFolder, RunFile
 from stream.night.wire import BrokerWire, make_keys
 from stream.selection import load_selection, save_selection
+from tests.night.processes import run
 from tests.server.fake_night import FREQUENCY_HZ, KEYS, RMS, VARIABLE, FakeNight, catalog_of
 
 NIGHT = math.inf
@@ -253,3 +254,27 @@ def test_pictures_follow_the_newest_frame_while_somebody_looks(tmp_path: Path) -
         positions = feed.view.keys[KEYS[0]].positions
         assert np.hypot(positions[:, 0] - brightest[1], positions[:, 1] - brightest[0]).min() < 3.0
     night.finish()
+
+
+def test_a_saved_ensemble_is_recalled_from_the_command_line_while_the_night_runs(tmp_path: Path) -> None:
+    night = FakeNight(tmp_path)
+    night.advance(50)
+    chosen: dict[str, tuple[int, ...]] = {KEYS[0]: (1, 3), KEYS[1]: (1, 4), KEYS[2]: (3, 4)}
+    save_selection(tmp_path, Selection(targets=dict.fromkeys(KEYS, VARIABLE), comparisons=chosen))
+    assert run("ensemble", tmp_path, "list").stdout == "no ensemble is saved\n"
+    saved = run("ensemble", tmp_path, "save", "quiet stars")
+    assert (saved.returncode, saved.stdout) == (0, "saved: quiet stars: 1:g 1, 3; 2:r 1, 4; 3:i 3, 4\n")
+    with running(tmp_path) as feed:
+        feed.choose_automatically()
+        wait_for(lambda: all(len(choice_of(feed, key)) > 2 for key in KEYS))
+        used = run("ensemble", tmp_path, "use", "quiet stars")
+        assert (used.returncode, used.stdout) == (0, "in use: quiet stars: 1:g 1, 3; 2:r 1, 4; 3:i 3, 4\n")
+        wait_for(lambda: {key: choice_of(feed, key) for key in KEYS} == chosen)
+    night.finish()
+    unknown = run("ensemble", tmp_path, "use", "loud stars")
+    assert unknown.returncode == 1
+    assert unknown.stderr == "error: ensemble 'loud stars' was not saved in this night; saved are: quiet stars\n"
+    assert run("ensemble", tmp_path, "save").returncode == 2
+    nowhere = run("ensemble", tmp_path / "nowhere", "list")
+    assert nowhere.returncode == 1
+    assert "holds no night" in nowhere.stderr
