@@ -160,7 +160,12 @@ def list_places(source: Source, name: str, extensions: Sequence[str], *, complet
             continue
         if complete and not source.holds(hdu.data_end):
             raise _incomplete(hdu, name)
-        places += _places_of(hdu, primary, name)
+        try:
+            places += _places_of(hdu, primary, name)
+        except FrameRejectedError as rejection:
+            if extensions or not hdu.number or rejection.reason is not Reason.WRONG_SHAPE:
+                raise
+            continue  # nobody said that this extension is a frame: it may be a table of a few numbers
         if hdu.number == 0 and not extensions:
             break  # what follows belongs to the primary image
     else:

@@ -119,9 +119,13 @@ def test_what_follows_a_primary_image_belongs_to_it(tmp_path: Path) -> None:
 def test_errors_and_masks_beside_a_frame_are_no_frames(tmp_path: Path) -> None:
     extensions = [fits.ImageHDU(counts(), name=name) for name in ("SCI", "ERR", "DQ", "MASK")]
     spectrum = fits.ImageHDU(np.arange(100.0), name="WAVE")
-    path = write(tmp_path / "a.fits", [fits.PrimaryHDU(header=header()), *extensions, spectrum])
+    corners = fits.ImageHDU(np.zeros((2, 4)), name="TRIM")
+    path = write(tmp_path / "a.fits", [fits.PrimaryHDU(header=header()), corners, *extensions, spectrum])
     assert names_in(path) == ["a.fits"]
     assert read(path, "a.fits").header["EXTNAME"] == "SCI"
+    named = msgspec.structs.replace(INSTRUMENT, extensions=("TRIM", "SCI"))
+    with pytest.raises(FrameRejectedError, match=r"keyword NAXIS1 of a\.fits\[1\] is 4: 16 to 32768 pixels"):
+        names_in(path, named)
 
 
 def test_an_instrument_names_the_extensions_that_hold_frames(tmp_path: Path) -> None:
