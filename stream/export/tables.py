@@ -41,6 +41,11 @@ class Column:
         pattern = f"%.{self.decimals}f"
         return [pattern % value for value in self.values.tolist()]
 
+    @cached_property
+    def exact_text(self) -> list[str]:
+        """The values with all their digits, as ECSV has them."""
+        return [repr(value) for value in self.values.tolist()] if self.values.dtype.kind == "f" else self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

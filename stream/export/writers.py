@@ -45,9 +45,11 @@ def write_csv(destination: Path, table: Table) -> Path:
 def write_ecsv(destination: Path, table: Table) -> Path:
     """ECSV, as astropy has it: units, meanings and facts in the head, all digits of every number."""
     buffer = io.StringIO()
-    _astropy_table(table).write(buffer, format="ascii.ecsv", delimiter=",")
+    # The head by astropy, the rows here: astropy takes a second and a half for 30,000 of them.
+    _astropy_table(table)[:0].write(buffer, format="ascii.ecsv", delimiter=",")
+    rows = map(",".join, zip(*(column.exact_text for column in table.columns), strict=True))
     path = destination / f"{table.path}.ecsv"
-    replace_file(path, buffer.getvalue().encode("utf-8"))
+    replace_file(path, "\n".join([buffer.getvalue().rstrip("\n"), *rows, ""]).encode("utf-8"))
     return path
 
 
