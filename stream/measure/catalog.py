@@ -34,7 +34,8 @@ def save_catalog(catalog: Catalog, path: Path) -> None:
     """Write a catalog as an ECSV table, atomically."""
     from astropy.table import Table
 
-    rest = msgspec.to_builtins(catalog)
+    # Through JSON, for lists: YAML has no tuples, and other readers refuse those of Python.
+    rest = msgspec.json.decode(msgspec.json.encode(catalog))
     columns = {name: rest.pop(name) for name in _COLUMNS}
     rest.pop("type", None)
     table = Table({"number": np.arange(1, catalog.n_sources + 1)})

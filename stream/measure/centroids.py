@@ -57,6 +57,12 @@ class StarCentres:
     good: NDArray[np.bool_]
 
 
+def is_one_pixel(centres: StarCentres, window_sigma_px: float) -> NDArray[np.bool_]:
+    """Whether the light seen in the window is too narrow for a star: a hot pixel, a cosmic ray."""
+    sharpness = 0.5 * (centres.moments[:, 0] + centres.moments[:, 2]) / window_sigma_px**2
+    return (centres.signal_to_noise >= _MIN_SIGNAL_TO_NOISE) & (sharpness <= _MIN_SHARPNESS)
+
+
 def window_half_side(window_sigma_px: float) -> int:
     """Half side of the stamps that `centre_stars` needs, pixels."""
     return max(4, int(np.ceil(_WINDOW_HALF_SIGMA * window_sigma_px)) + 1)

@@ -21,6 +21,13 @@ _PEAK_SIGMA = 3.0
 _HOT_SIGMA_OF_FRAME = 5.0
 _HOT_SIGMA_OF_MEDIAN = 8.0
 _HOT_MESH_PX = 32
+_FEWEST_BOXES, _SMALLEST_BOX_PX = 7, 32
+_LOWEST_NOISE_SHARE = 0.8
+_WIDEST_OF_STARS = 2.5
+_LONGEST_OF_STARS = 4.0
+_TYPICAL_OF, _TYPICAL_QUANTILE = 10, 0.25
+_PIXEL_BUFFER = 300_000
+_MOST_SUB_OBJECTS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +51,9 @@ def detect_sources(
     """Find what rises above the background (Bertin & Arnouts 1996, A&AS 117, 393, as coded in sep).
 
     The image is smoothed by a Gaussian as wide as the stars, and the threshold counts standard deviations of the
-    smoothed background. Bad pixels are mended first; they do not make sources, and the sources under them are not
-    lost.
+    smoothed background, at least four fifths of what is usual on the frame. Bad pixels are mended first; they do not
+    make sources, and the sources under them are not lost. What is several times as wide as the sources that stand
+    out most is left out: the edge of a shadow, a gradient.
 
     Parameters
     ----------
@@ -72,26 +80,18 @@ def detect_sources(
         width = np.full(len(xy), star_sigma_px)
         return DetectedSources(xy, flux, width, width, np.zeros(len(xy)))
     smooth = ndimage.gaussian_filter(image, star_sigma_px, mode="nearest", truncate=3.0)
-    mesh = min(settings.mesh_px, *image.shape)
+    mesh = _mesh_px(settings, image.shape)
     background = sep.Background(smooth, mask=missing, bw=mesh, bh=mesh)
     if not background.globalrms > 0.0:
         return _nothing()
-    try:
-        found = sep.extract(
-            smooth - background.back(),
-            settings.threshold_sigma,
-            err=background.rms(),
-            mask=missing,
-            minarea=settings.min_pixels,
-            filter_kernel=None,
-        )
-    except Exception as error:
-        # sep raises bare Exception when a field is too crowded for its buffers.
-        if "buffer" in str(error) or "overflow" in str(error):
-            return _nothing()
-        raise
+    # Splines through the mesh overshoot where the sky has an edge: noise would come out too low, even negative.
+    noise = np.maximum(background.rms(), np.float32(_LOWEST_NOISE_SHARE * background.globalrms))
+    found = _extract(smooth - background.back(), noise, missing, settings)
+    if found is None:
+        return _nothing()
     real = np.isfinite(found["flux"]) & (found["flux"] > 0.0) & (found["b"] > 0.5 * star_sigma_px)
     real &= ~_sharper_than_stars(image - smooth, found)
+    real[real] = ~_wider_than_stars(found[real], noise)
     found = found[real][np.argsort(-found["flux"][real], kind="stable")]
     return DetectedSources(
         np.column_stack([found["x"], found["y"]]).astype(np.float64),
@@ -100,6 +100,57 @@ def detect_sources(
         _without_smoothing(found["b"], star_sigma_px),
         found["theta"].astype(np.float64),
     )
+
+
+def _mesh_px(settings: DetectionSettings, shape: tuple[int, ...]) -> int:
+    """Size of a box: on small frames smaller, or the shadow of a round aperture would fall on every box."""
+    return min(settings.mesh_px, max(_SMALLEST_BOX_PX, min(shape) // _FEWEST_BOXES), *shape)
+
+
+def _extract(
+    image: NDArray[np.float32], noise: NDArray[np.float32], missing: NDArray[np.bool_], settings: DetectionSettings
+) -> NDArray[np.void] | None:
+    """What sep finds; None if the field is too crowded for a buffer as large as the image."""
+    before = sep.get_extract_pixstack(), sep.get_sub_object_limit()
+    sep.set_sub_object_limit(_MOST_SUB_OBJECTS)
+    try:
+        for n_pixels in (_PIXEL_BUFFER, max(_PIXEL_BUFFER, image.size)):
+            sep.set_extract_pixstack(n_pixels)
+            try:
+                return np.asarray(
+                    sep.extract(
+                        image,
+                        settings.threshold_sigma,
+                        err=noise,
+                        mask=missing,
+                        minarea=settings.min_pixels,
+                        filter_kernel=None,
+                    )
+                )
+            except Exception as error:
+                # sep raises bare Exception when a field is too crowded for its buffers.
+                if "buffer" not in str(error) and "overflow" not in str(error):
+                    raise
+    finally:
+        sep.set_extract_pixstack(before[0])
+        sep.set_sub_object_limit(before[1])
+    return None
+
+
+def _wider_than_stars(found: NDArray[np.void], noise: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether a source is much wider than the sharper ones of those whose peaks stand out most.
+
+    Peaks, not fluxes: the edge of a shadow has more light in it than a star, but spread over thousands of pixels.
+    Wide sources that stand out as much as the typical ones are saturated stars, and stay.
+    """
+    if not len(found):
+        return np.zeros(0, dtype=bool)
+    significance = found["peak"] / noise[found["ypeak"], found["xpeak"]]
+    top = np.argsort(-significance, kind="stable")[: min(_TYPICAL_OF, max(1, len(found) // 2))]
+    size = np.sqrt(found["a"] * found["b"])
+    is_wide = size > _WIDEST_OF_STARS * np.quantile(size[top], _TYPICAL_QUANTILE)
+    is_long = found["a"] > _LONGEST_OF_STARS * np.quantile(found["a"][top], _TYPICAL_QUANTILE)
+    return np.asarray((is_wide | is_long) & (significance < np.median(significance[top])))
 
 
 def _sharper_than_stars(residual: NDArray[np.float32], found: NDArray[np.void]) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,13 +14,13 @@ from stream.config import Recipe
 from stream.errors import FrameRejectedError, Reason
 from stream.measure.calibration import Calibration, calibrate
 from stream.measure.catalog import save_catalog, with_version
-from stream.measure.centroids import StarCentres, centre_stars
+from stream.measure.centroids import StarCentres, centre_stars, is_one_pixel
 from stream.measure.detection import detect_sources
 from stream.measure.exposure import Exposure
 from stream.measure.frames import Frame, read_frame
 from stream.measure.photometry import StampGeometry, measure_forced_fluxes
 from stream.measure.psf import FWHM_PER_SIGMA, Psf, psf_from_stars
-from stream.measure.stacking import StackedField, stack_frames
+from stream.measure.stacking import StackedField, show_sources, stack_frames
 from stream.messages import (
     BuildCatalog,
     Catalog,
@@ -33,6 +34,10 @@ from stream.messages import (
 _MIN_SIGNAL_TO_NOISE = 5.0
 _SHAPE_SIGNAL_TO_NOISE = 30.0
 _MERGED_FWHM = 1.0
+_LEAST_OF_APERTURE, _LEAST_OF_APERTURE_ON_MEAN = 0.7, 1.0
+_FAINT_SIGNAL_TO_NOISE = 8.0
+_LARGEST_MOVE_SIGMA = 1.2
+_SEEN_SIGMA = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +68,45 @@ def build_catalog(
 ) -> CatalogBuild:
     """Build the catalog of a key from its first frames, calibrated.
 
-    Frames that cannot be read are rejected, and all of them are if none shows a star or a finder of the user's own
-    fails. Frames that do not match the
-    reference frame are left out of the stack; they are tried against the catalog later, like any other.
+    Frames that cannot be read are rejected; if there is no catalog, those that show no source are too, and all of
+    them if a finder of the user's own fails. The others wait: a later frame may show the stars that they lack. Frames
+    that do not match the reference frame are left out of the stack; they are tried against the catalog later, like
+    any other.
     """
     frames, rejected = _read_all(request, folder, recipe, calibration)
     bad_pixels = calibration.bad_pixels if calibration is not None else None
     try:
         stacked = stack_frames([frame for _, frame in frames], recipe, bad_pixels) if frames else None
         catalog = catalog_of_stack(request.key, stacked, recipe) if stacked is not None else None
+        if stacked is None or catalog is None:
+            reply = _not_built(request, frames, rejected, recipe=recipe, bad_pixels=bad_pixels)
+            return CatalogBuild(reply)
     except FrameRejectedError as error:  # a finder of the user's own failed
         failed = [_rejection(entry, request.key, error.reason, error.sentence) for entry, _ in frames]
         return CatalogBuild(CatalogNotBuilt(request.key, error.sentence, (*rejected, *failed)))
-    if stacked is None or catalog is None:
-        without_stars = [
-            _rejection(entry, request.key, Reason.NO_STARS, f"{entry.path} shows no stars to measure")
-            for entry, _ in frames
-        ]
-        sentence = f"no stars to measure on the first {len(request.frames)} frames of {request.key}"
-        return CatalogBuild(CatalogNotBuilt(request.key, sentence, (*rejected, *without_stars)))
     return CatalogBuild(CatalogBuilt(catalog, tuple(rejected)), stacked.picture)
+
+
+def _not_built(
+    request: BuildCatalog,
+    frames: Sequence[tuple[FrameToMeasure, Exposure]],
+    rejected: Sequence[FrameRejected],
+    *,
+    recipe: Recipe,
+    bad_pixels: NDArray[np.bool_] | None,
+) -> CatalogNotBuilt:
+    with_sources = show_sources([frame for _, frame in frames], recipe, bad_pixels) if frames else []
+    without_stars = [
+        _rejection(entry, request.key, Reason.NO_STARS, f"{entry.path} shows no stars to measure")
+        for (entry, _), shows in zip(frames, with_sources, strict=True)
+        if not shows
+    ]
+    sentence = f"no stars to measure on the first {len(request.frames)} frames of {request.key}"
+    if any(with_sources):
+        sentence = (
+            f"nothing on {len(request.frames)} frames of {request.key} that were tried together is certainly a star"
+        )
+    return CatalogNotBuilt(request.key, sentence, (*rejected, *without_stars))
 
 
 def _read_all(
@@ -137,9 +161,12 @@ def catalog_of_stack(key: str, stacked: StackedField, recipe: Recipe) -> Catalog
         return None
     shapes = _centres_on_picture(stacked, found)
     positions = _place_on_frames(stacked, np.where(shapes.good[:, None], shapes.xy, found))
-    flux, error = _flux_on_frames(stacked, positions, recipe)
+    measured = _flux_on_frames(stacked, positions, recipe)
+    flux = measured.flux
+    kept = np.isfinite(flux) & (flux > _MIN_SIGNAL_TO_NOISE * measured.error / np.sqrt(measured.n_frames))
+    kept &= measured.is_steady & _is_like_a_star(shapes, measured, stacked.sigma_px)
     order = np.argsort(-np.nan_to_num(flux, nan=-np.inf), kind="stable")
-    order = order[np.isfinite(flux[order]) & (flux[order] > _MIN_SIGNAL_TO_NOISE * error[order])]
+    order = order[kept[order]]
     order = _without_twins(order, positions, FWHM_PER_SIGMA * stacked.sigma_px)[: recipe.detection.max_sources]
     if not len(order):
         return None
@@ -178,7 +205,9 @@ def _psf_of_source(shapes: StarCentres, number: int, sigma_px: float) -> Psf | N
 def _centres_on_picture(stacked: StackedField, found: FloatArray) -> StarCentres:
     facts = replace(stacked.frames[0].facts, gain_e_per_adu=1.0)
     picture = Frame("stacked picture", stacked.picture, 1.0, 0.0, None, facts, {})
-    return centre_stars(picture, found, stacked.sigma_px)
+    centres = centre_stars(picture, found, stacked.sigma_px)
+    is_near = np.hypot(*(centres.xy - found).T) < _LARGEST_MOVE_SIGMA * stacked.sigma_px
+    return replace(centres, good=centres.good & is_near)
 
 
 def _place_on_frames(stacked: StackedField, guesses: FloatArray) -> FloatArray:
@@ -193,11 +222,25 @@ def _place_on_frames(stacked: StackedField, guesses: FloatArray) -> FloatArray:
     return np.where((weight > 0.0)[:, None], placed, guesses)
 
 
-def _flux_on_frames(stacked: StackedField, positions: FloatArray, recipe: Recipe) -> tuple[FloatArray, FloatArray]:
-    """Median aperture flux over the frames, electrons per exposure of the reference frame, and its error."""
+@dataclass(frozen=True, slots=True)
+class _StackFlux:
+    """Aperture fluxes of the sources over the frames of a stack; arrays of shape (n_sources,).
+
+    `flux` is the median in electrons per exposure of the reference frame, `error` that of a single frame, both NaN
+    where none of the `n_frames` gave a number; `is_steady` tells what is seen on most frames: a star, no cosmic ray.
+    """
+
+    flux: FloatArray
+    error: FloatArray
+    n_frames: FloatArray
+    is_steady: NDArray[np.bool_]
+
+
+def _flux_on_frames(stacked: StackedField, positions: FloatArray, recipe: Recipe) -> _StackFlux:
     geometry = StampGeometry.for_fwhm(FWHM_PER_SIGMA * stacked.sigma_px, recipe.photometry)
-    fluxes, errors = [], []
-    for frame, alignment in zip(stacked.frames, stacked.alignments, strict=True):
+    fluxes = np.empty((len(stacked.frames), len(positions)))
+    errors = np.empty_like(fluxes)
+    for number, (frame, alignment) in enumerate(zip(stacked.frames, stacked.alignments, strict=True)):
         measured = measure_forced_fluxes(
             frame,
             alignment.transform.apply(positions),
@@ -207,14 +250,30 @@ def _flux_on_frames(stacked: StackedField, positions: FloatArray, recipe: Recipe
             bad_pixels=stacked.hot_pixels,
         )
         per_exposure = stacked.frames[0].facts.exposure_s / frame.facts.exposure_s
-        fluxes.append(measured.aperture_flux * per_exposure)
-        errors.append(measured.aperture_flux_err * per_exposure)
-    seen = np.isfinite(fluxes).any(axis=0)
+        fluxes[number] = measured.aperture_flux * per_exposure
+        errors[number] = measured.aperture_flux_err * per_exposure
+    seen = np.isfinite(fluxes)
+    n_frames = np.maximum(seen.sum(axis=0), 1).astype(np.float64)
+    # A source at the limit of a stack of many frames is far below 2 sigma on each: ask for half of what it has there.
+    least = np.minimum(_SEEN_SIGMA, 0.5 * _MIN_SIGNAL_TO_NOISE / np.sqrt(n_frames))
+    is_steady = (seen & (fluxes > least * errors)).sum(axis=0) > 0.5 * n_frames
     flux, error = np.full(len(positions), np.nan), np.full(len(positions), np.nan)
-    flux[seen] = np.nanmedian(np.asarray(fluxes)[:, seen], axis=0)
-    n_frames = np.isfinite(fluxes).sum(axis=0)[seen]
-    error[seen] = np.nanmedian(np.asarray(errors)[:, seen], axis=0) / np.sqrt(n_frames)
-    return flux, error
+    somewhere = seen.any(axis=0)
+    flux[somewhere] = np.nanmedian(fluxes[:, somewhere], axis=0)
+    error[somewhere] = np.nanmedian(errors[:, somewhere], axis=0)
+    return _StackFlux(flux, error, n_frames, is_steady)
+
+
+def _is_like_a_star(shapes: StarCentres, measured: _StackFlux, sigma_px: float) -> NDArray[np.bool_]:
+    """Whether a source on the picture has a centre, and more than one pixel.
+
+    The bend of the sky at the edge of a shadow fills an aperture, but not the window of a star. On the mean of frames
+    a faint star stands out more than the aperture finds on one of them; bright ones may be blends, and stay.
+    """
+    least = np.where(measured.n_frames > 1, _LEAST_OF_APERTURE_ON_MEAN, _LEAST_OF_APERTURE)
+    has_centre = shapes.good | shapes.saturated | (shapes.signal_to_noise > _FAINT_SIGNAL_TO_NOISE)
+    has_centre |= shapes.signal_to_noise > least * measured.flux / measured.error
+    return has_centre & ~is_one_pixel(shapes, sigma_px)
 
 
 def _without_twins(order: NDArray[np.intp], positions: FloatArray, radius_px: float) -> NDArray[np.intp]:

@@ -8,6 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import sep
+import yaml  # type: ignore[import-untyped]  # comes without types; only this test reads YAML
+from scipy import ndimage
 
 from stream.config import DetectionSettings, Recipe
 from stream.errors import ConfigurationError
@@ -63,6 +66,28 @@ def test_single_bright_pixels_are_no_sources(excess_e: float) -> None:
     assert (distance.min(axis=1) < 1.5).all()
     if excess_e < 30_000.0:  # faint stars drown in the halo of a hundred pixels as bright as the brightest star
         assert (distance.min(axis=0)[:3] < 1.5).all()
+
+
+def test_the_edge_of_a_shadow_is_no_source() -> None:
+    row, column = np.mgrid[:512, :512]
+    radius = np.hypot(row - 255.5, column - 255.5) / 256.0
+    sky = 100.0 * (0.02 + 0.98 * np.cos(0.5 * np.pi * np.clip((radius - 0.9) / 0.1, 0.0, 1.0)) ** 2)
+    light = sky + round_stars((512, 512), PLACES + 120.0, FLUXES, 1.7)
+    found = detect_sources(noisy(light, np.random.default_rng(8)), SETTINGS).xy
+    found = found[((found > 5.0) & (found < 506.0)).all(axis=1)]
+    assert len(found) == len(PLACES)
+    assert np.abs(found - PLACES - 120.0).max() < 0.5
+
+
+def test_a_field_that_is_all_stars_overflows_no_buffer() -> None:
+    generator = np.random.default_rng(10)
+    light = np.zeros((640, 640))
+    light[generator.integers(0, 640, 8000), generator.integers(0, 640, 8000)] = 2000.0 * generator.random(8000) ** -0.8
+    image = noisy(ndimage.gaussian_filter(light, 1.7, mode="constant") + 100.0, generator)
+    before = sep.get_extract_pixstack(), sep.get_sub_object_limit()
+    found = detect_sources(image, msgspec.structs.replace(SETTINGS, threshold_sigma=0.1), star_sigma_px=1.7)
+    assert len(found.xy) > 100
+    assert (sep.get_extract_pixstack(), sep.get_sub_object_limit()) == before
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 1000.0])
@@ -171,6 +196,28 @@ def test_a_cloudy_first_frame_is_not_the_reference() -> None:
     assert stacked.frames[0].name == "0.fit"
 
 
+def test_a_trailed_first_frame_is_not_the_reference() -> None:
+    light = np.full(SHAPE, 100.0)
+    for place, flux in zip(PLACES, 3.0 * FLUXES, strict=True):
+        light += long_star(SHAPE, (float(place[0]), float(place[1])), flux, (5.0, 1.6, 20.0))
+    trailed = frame_of(noisy(light, np.random.default_rng(9)), name="trailed.fit", time_mjd_utc=60269.0)
+    stacked = stack_frames([trailed, *frames([(0.0, 0.0), (1.0, 0.0), (2.0, 0.0)])], RECIPE)
+    assert stacked is not None
+    assert stacked.frames[0].name == "0.fit"
+
+
+def test_what_only_the_reference_shows_is_no_star_to_align_on() -> None:
+    made = frames([(0.0, 0.0), (1.0, 0.0), (2.0, 0.0), (3.0, 1.0)])
+    flash = noisy(100.0 + round_stars(SHAPE, np.array([[100.3, 60.2]]), [2e4], 1.7), np.random.default_rng(3))
+    alone = frame_of(made[0].electrons() + flash - 100.0, name="0.fit", time_mjd_utc=60270.0)
+    stacked = stack_frames([alone, *made[1:]], RECIPE)
+    assert stacked is not None
+    assert stacked.frames[0].name == "0.fit"
+    assert len(stacked.frames) == 4
+    assert np.hypot(*(stacked.stars.xy - [100.3, 60.2]).T).min() > 20.0
+    assert len(stacked.stars.xy) == len(PLACES)
+
+
 def test_frames_without_stars_make_no_stack() -> None:
     empty = [frame_of(noisy(np.full(SHAPE, 100.0), np.random.default_rng(n)), name=f"{n}.fit") for n in range(3)]
     assert stack_frames(empty, RECIPE) is None
@@ -219,6 +266,16 @@ def test_a_catalog_survives_its_file_to_the_last_bit(tmp_path: Path, catalog: Ca
     save_catalog(catalog, path)
     assert load_catalog(path) == catalog
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+def test_any_reader_of_yaml_can_read_the_header(tmp_path: Path) -> None:
+    save_catalog(CATALOG, tmp_path / "c.ecsv")
+    lines = (tmp_path / "c.ecsv").read_text().splitlines()
+    header = yaml.safe_load("\n".join(line[2:] for line in lines[1:] if line.startswith("# ")))
+    meta = dict(header["meta"])
+    assert meta["frame_shape"] == [200, 240]
+    assert meta["frames"] == list(CATALOG.frames)
+    assert meta["hot_pixels"] == [0, 5, 47_999]
 
 
 def test_the_version_is_that_of_the_content() -> None:

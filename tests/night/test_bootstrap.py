@@ -7,7 +7,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from astropy.io import fits
 
+from simulator.detector import detector_of
 from simulator.settings import NightSettings, ScenarioScales
 from stream.errors import Reason
 from stream.measure.catalog import load_catalog, with_version
@@ -48,8 +50,6 @@ def test_of_a_thousand_hot_pixels_none_is_a_source(tmp_path: Path, seed: int) ->
     night = SimulatedNight(tmp_path, settings)
     catalog = night.catalog()
     assert sorted(night.truth_of(catalog)) == [0, 1, 2, 3, 4, 5]
-    from simulator.detector import detector_of
-
     detector = detector_of(settings, "r")
     hot = set((detector.hot_row * 512 + detector.hot_column).tolist())
     found = set(catalog.hot_pixels)
@@ -170,6 +170,69 @@ def test_unreadable_frames_alone_make_no_catalog(tmp_path: Path) -> None:
     result = build_catalog(request, tmp_path, RECIPE).reply
     assert isinstance(result, CatalogNotBuilt)
     assert [(item.frame_id, item.reason) for item in result.rejected] == [(1, Reason.EMPTY), (2, Reason.DISAPPEARED)]
+
+
+@pytest.mark.parametrize(
+    ("seed", "binning", "scenarios"),
+    [(1, 4, ()), (2, 4, ("hot_pixels", "cosmic_rays", "dither")), (3, 8, ()), (4, 2, ())],
+)
+def test_the_shadow_of_a_round_aperture_makes_no_source(
+    tmp_path: Path, seed: int, binning: int, scenarios: tuple[str, ...]
+) -> None:
+    settings = NightSettings(
+        n_images=5, filters=("g",), seed=seed, binning=binning, scenarios=scenarios, circular_aperture=True
+    )
+    night = SimulatedNight(tmp_path, settings)
+    catalog = night.catalog()
+    assert sorted(night.truth_of(catalog)) == [0, 1, 2, 3, 4, 5]
+    assert len(catalog.frames) == 5
+    assert catalog.fwhm_px == pytest.approx(night.state(0).fwhm_px, rel=0.1)
+
+
+def test_cosmic_rays_of_a_trailed_frame_are_no_sources(tmp_path: Path) -> None:
+    settings = NightSettings(
+        n_images=30, filters=("i",), seed=15, scenarios=("trailed", "hot_pixels", "cosmic_rays", "cameras")
+    )
+    night = SimulatedNight(tmp_path, settings)
+    trailed = [night.state(index).trail_px > 0.0 for index in range(5)]
+    assert trailed[0]
+    assert not all(trailed)
+    catalog = night.catalog()
+    assert sorted(night.truth_of(catalog)) == [0, 1, 2, 3, 4, 5]
+    assert catalog.frames[0] == night.name(trailed.index(False))
+    assert len(catalog.frames) == 5
+
+
+def make_flats_of(night: SimulatedNight, indices: range) -> None:
+    """Make flat fields of frames, with headers that call them frames of the sky."""
+    for index in indices:
+        path = night.folder / night.name(index)
+        counts = detector_of(night.settings, "g").expose_flat(index, 20_000.0)
+        fits.writeto(path, counts, fits.getheader(path), overwrite=True)
+
+
+@pytest.mark.parametrize("flats", [range(3), range(2, 5)])
+def test_flat_fields_among_the_first_frames_cost_no_frame_with_stars(tmp_path: Path, flats: range) -> None:
+    night = SimulatedNight(tmp_path, NightSettings(n_images=5, filters=("g",), circular_aperture=True))
+    make_flats_of(night, flats)
+    built = build_catalog(night.request(), tmp_path, RECIPE).reply
+    assert isinstance(built, CatalogBuilt)
+    assert built.rejected == ()
+    assert built.catalog.frames == tuple(night.name(index) for index in range(5) if index not in flats)
+    assert sorted(night.truth_of(built.catalog)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_where_no_catalog_is_built_only_frames_without_sources_are_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = SimulatedNight(tmp_path, NightSettings(n_images=5, filters=("g",)))
+    make_flats_of(night, range(2))
+    monkeypatch.setattr("stream.night.bootstrap.catalog_of_stack", lambda *_: None)
+    result = build_catalog(night.request(), tmp_path, RECIPE).reply
+    assert isinstance(result, CatalogNotBuilt)
+    assert [item.path for item in result.rejected] == [night.name(0), night.name(1)]
+    assert [item.reason for item in result.rejected] == [Reason.NO_STARS] * 2
+    assert result.sentence == "nothing on 5 frames of 1:g that were tried together is certainly a star"
 
 
 def test_dithers_between_the_first_frames_are_followed(tmp_path: Path) -> None:
