@@ -1,12 +1,13 @@
 # make demo   a simulated night, reduced while it is "observed", with its live page
 # make test   everything the tests need, and the tests
+# make bench  600 simulated frames beside a plain photutils loop and the noise limit; writes docs/benchmarks.md
 # make lint   style and types
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint format clean
+.PHONY: demo test bench lint format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/opticam-live demo
@@ -14,6 +15,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.browser.ensure_browser
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+
+bench: $(VENV)/.installed
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.photometry_table
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from benchmarks.limits import STANDARD_FWHM, relative_noise
 from simulator.night import simulate_night
 from simulator.settings import NightSettings
 from simulator.truth import Truth, load_truth
 from stream.analysis.relative import relative_light_curve
 from stream.config import APERTURE_LABEL, LADDER_FWHM, OPTIMAL_LABEL
 from stream.night.ledger import LedgerReader
-from tests.end_to_end.limits import STANDARD_FWHM, relative_noise
 from tests.night.processes import run
 
 KEYS = ("1:g", "2:r", "3:i")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.limits import relative_noise
 from simulator.night import simulate_night
 from simulator.settings import NightSettings
 from simulator.truth import Truth, load_truth
@@ -19,7 +20,6 @@ from stream.config import APERTURE_LABEL, DEFAULT_LABEL, OPTIMAL_LABEL
 from stream.messages import SourceFluxes
 from stream.night.ledger import LedgerReader
 from stream.selection import load_selection
-from tests.end_to_end.limits import relative_noise
 from tests.night.processes import run
 
 KEYS = ("1:g", "2:r", "3:i")
