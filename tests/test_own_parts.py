@@ -1,0 +1,383 @@
+"""Classes of a user's own: loading, what they are given, what they may return, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from stream.config import APERTURE_LABEL, DetectionSettings, PhotometerSettings, Recipe, recipe_from_toml
+from stream.errors import ConfigurationError, FrameRejectedError, Reason
+from stream.flags import Flag
+from stream.instruments import OPTICAM_MX, Instrument, load_instrument
+from stream.measure.detection import detect_sources
+from stream.messages import CatalogNotBuilt, FrameMeasured
+from stream.night.bootstrap import build_catalog
+from stream.own_instruments import instrument_of
+from stream.own_parts import load_part, name_of_part
+from stream.pipeline import Reference, process_frame
+from tests.measure.synthetic import noisy, round_stars
+from tests.nights import RECIPE, SMALL, SimulatedNight
+
+Measure = Callable[..., FrameMeasured]
+"""Measures one frame by the photometers given."""
+PACKAGE = "parts_of_an_observer"
+PARTS = """
+    import numpy as np
+    from stream.errors import FrameRejectedError, Reason
+
+    class Sum:
+        def __init__(self, factor=1.0):
+            self.factor = factor
+        def measure(self, stamps):
+            above = np.nan_to_num(stamps.electrons - stamps.sky_e_per_px[:, None, None])
+            variance = stamps.variance(np.maximum(above, 0.0))
+            return self.factor * above.sum(axis=(1, 2)), np.sqrt(variance.sum(axis=(1, 2)))
+        class Inner:
+            def measure(self, stamps): return 1.0, 1.0
+    class NoFirst:
+        def measure(self, stamps):
+            flux = np.full(len(stamps.xy), 100.0)
+            flux[0] = np.nan
+            return flux, np.ones(len(flux))
+    class OneNumber:
+        def measure(self, stamps): return 1.0, 1.0
+    class Words:
+        def measure(self, stamps): return ["a"] * len(stamps.xy), np.ones(len(stamps.xy))
+    class Infinite:
+        def measure(self, stamps): return np.full(len(stamps.xy), np.inf), np.ones(len(stamps.xy))
+    class NegativeError:
+        def measure(self, stamps): return np.ones(len(stamps.xy)), -np.ones(len(stamps.xy))
+    class Writes:
+        def measure(self, stamps): stamps.electrons[:] = 0.0
+    class Exits:
+        def measure(self, stamps): raise SystemExit(3)
+    class Refuses:
+        def measure(self, stamps): raise FrameRejectedError(Reason.NOT_SCIENCE, "no frame of mine")
+    class Level:
+        def estimate(self, stamps):
+            n = len(stamps.xy)
+            return np.full(n, 0.0), np.full(n, 2.0), np.full(n, 400)
+    class NoLevel:
+        def estimate(self, stamps):
+            n = len(stamps.xy)
+            return np.full(n, np.nan), np.full(n, np.nan), np.zeros(n)
+    class TwoOfThree:
+        def estimate(self, stamps): return 1.0, 2.0
+    class Known:
+        def find(self, image, star_sigma_px, settings): return [[60.0, 20.0], [20.0, 30.0]]
+    class Flat:
+        def find(self, image, star_sigma_px, settings): return np.arange(6.0)
+    class Outside:
+        def find(self, image, star_sigma_px, settings): return [[500.0, 3.0]]
+    class Nothing:
+        def find(self, image, star_sigma_px, settings): return []
+    class Fails:
+        def find(self, image, star_sigma_px, settings): return 1 / 0
+    class NeedsMore:
+        def __init__(self, size): pass
+        def measure(self, stamps): pass
+    class Aperture(Sum):
+        pass
+    NOT_A_CLASS = 3
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A package on the search path, as PYTHONPATH puts it there."""
+    folder = tmp_path_factory.mktemp("observer")
+    (folder / PACKAGE).mkdir()
+    (folder / PACKAGE / "__init__.py").write_text("")
+    (folder / PACKAGE / "parts.py").write_text(textwrap.dedent(PARTS))
+    (folder / PACKAGE / "broken.py").write_text("import no_such_thing_at_all\n")
+    (folder / PACKAGE / "wrong.py").write_text("1 / 0\n")
+    sys.path.append(str(folder))
+    importlib.invalidate_caches()
+    yield
+    sys.path.remove(str(folder))
+
+
+def part(name: str) -> str:
+    return f"{PACKAGE}.parts:{name}"
+
+
+def with_photometers(*photometers: PhotometerSettings) -> Recipe:
+    return msgspec.structs.replace(RECIPE, photometers=photometers)
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> SimulatedNight:
+    return SimulatedNight(tmp_path_factory.mktemp("own_parts"), SMALL)
+
+
+@pytest.fixture(scope="module")
+def measure(night: SimulatedNight) -> Measure:
+    """Measure one frame by some photometers."""
+    catalog = night.catalog()
+
+    def run(*photometers: PhotometerSettings) -> FrameMeasured:
+        recipe = with_photometers(*photometers)
+        return process_frame(night.frame(6), Reference.from_catalog(catalog, recipe), recipe).message
+
+    return run
+
+
+def column(message: FrameMeasured, name: str) -> np.ndarray:
+    return np.asarray(message.source_table()[message.columns().index(name)])
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (f"{PACKAGE}.missing:Sum", f"there is no module {PACKAGE}.missing in PYTHONPATH or in "),
+        ("no_such_package.parts:Sum", "there is no module no_such_package in PYTHONPATH or in "),
+        (f"{PACKAGE}.broken:Sum", "failed with ModuleNotFoundError: No module named 'no_such_thing_at_all'"),
+        (f"{PACKAGE}.wrong:Sum", f"importing {PACKAGE}.wrong failed with ZeroDivisionError: division by zero"),
+        (part("Missing"), f"module {PACKAGE}.parts has no class Missing"),
+        (part("NOT_A_CLASS"), f"module {PACKAGE}.parts has no class NOT_A_CLASS"),
+        (part("NeedsMore"), r"NeedsMore\(\) failed with TypeError: .*; it must be made without arguments"),
+        (part("Known"), "must have a method 'measure': see docs/own_parts.md"),
+        ("Sum", "own photometer 'Sum' must be named as 'package.module:Class'"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_sentence(name: str, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        name_of_part(name, "photometer")
+
+
+def test_objects_and_classes_are_named_by_their_module() -> None:
+    made = load_part(part("Sum"), "photometer")
+    assert name_of_part(made, "photometer") == name_of_part(type(made), "photometer") == part("Sum")
+    assert name_of_part(type(made)(), "photometer") == part("Sum")
+    assert name_of_part(type(made).Inner(), "photometer") == part("Sum.Inner")
+    assert load_part(part("Sum"), "photometer") is made
+
+
+def test_an_object_that_the_workers_could_not_make_is_refused() -> None:
+    made = type(load_part(part("Sum"), "photometer"))
+    with pytest.raises(ConfigurationError, match=r"differs from Sum\(\), which is what the workers make"):
+        name_of_part(made(factor=2.0), "photometer")
+
+    class Local:
+        def measure(self) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"Local must be a class of a module.*: it is defined in a function"):
+        name_of_part(Local(), "photometer")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"kind": "psf"}, r"photometers.kind \('psf'\) must be aperture, optimal or a class as 'package.module:Class'"),
+        ({"background": "os.system('x')"}, r"photometers.background .* must be annulus, mesh or a class"),
+        ({"kind": "a.b:Aperture"}, r"photometers.kind \('a.b:Aperture'\) must be a class with a name of its own"),
+    ],
+)
+def test_a_recipe_names_known_kinds_or_classes(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        PhotometerSettings(**settings)
+
+
+def test_a_recipe_keeps_the_names_and_its_readers_need_no_class() -> None:
+    own = PhotometerSettings(kind="not.there:Gauss", background="not.there:Ring", name="b")
+    assert own.label == "forced_gauss_ring_b"
+    instrument = msgspec.structs.replace(OPTICAM_MX(), reader="not.there:Camera")
+    recipe = Recipe(instrument, photometers=(own,), detection=DetectionSettings(finder="not.there:Finder"))
+    assert recipe_from_toml(recipe.to_toml(), "test") == recipe
+    assert [kind for _, kind in recipe.own_parts()] == ["photometer", "background", "finder", "instrument"]
+    assert RECIPE.own_parts() == ()
+
+
+def test_a_photometer_sees_the_stamps_and_its_flux_arrives(measure: Measure) -> None:
+    message = measure(PhotometerSettings(kind="aperture"), PhotometerSettings(kind=part("Sum")))
+    standard, own = column(message, f"{APERTURE_LABEL}_flux"), column(message, "forced_sum_annulus_flux")
+    error = column(message, "forced_sum_annulus_flux_err")
+    assert np.isfinite(own).all()
+    bright = standard > 20.0 * error
+    assert bright.sum() >= 3
+    np.testing.assert_allclose(own[bright], standard[bright], atol=6.0 * error[bright].max())
+
+
+def test_no_number_is_flagged_and_takes_none_from_the_others(measure: Measure) -> None:
+    without = measure(PhotometerSettings(kind="aperture"))
+    message = measure(
+        PhotometerSettings(kind="aperture"),
+        PhotometerSettings(kind=part("NoFirst")),
+        PhotometerSettings(kind="optimal", background=part("NoLevel")),
+    )
+    np.testing.assert_array_equal(column(message, f"{APERTURE_LABEL}_flux"), column(without, f"{APERTURE_LABEL}_flux"))
+    own = column(message, "forced_nofirst_annulus_flux")
+    np.testing.assert_array_equal(np.isnan(own), np.arange(len(own)) == 0)
+    assert np.isnan(column(message, "forced_nofirst_annulus_flux_err")[0])
+    assert np.isnan(column(message, "forced_optimal_nolevel_flux")).all()
+    flags = column(message, "flags").astype(int)
+    assert (flags & Flag.NO_OWN_FLUX != 0).all()
+    assert (column(without, "flags").astype(int) & Flag.NO_OWN_FLUX == 0).all()
+
+
+def test_a_background_is_what_is_subtracted(measure: Measure) -> None:
+    own = PhotometerSettings(kind="aperture", background=part("Level"), semi_axes_px=(3.0, 3.0))
+    usual = PhotometerSettings(kind="aperture", semi_axes_px=(3.0, 3.0))
+    message = measure(usual, own)
+    difference = column(message, "forced_aperture_level_flux") - column(message, "forced_aperture_annulus_flux")
+    np.testing.assert_allclose(difference, np.pi * 9.0 * column(message, "sky_e_per_px"), rtol=1e-6)
+
+
+def test_parts_that_follow_the_source(measure: Measure) -> None:
+    free = PhotometerSettings(kind=part("NoFirst"), forced=False)
+    found = np.isfinite(column(measure(free), "nofirst_annulus_flux"))
+    assert 0 < found.sum() < len(found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"kind": part("OneNumber")}, r"OneNumber returned flux of .*\.fit of shape \(\) where \(\d+,\) is required"),
+        ({"kind": part("Words")}, "Words returned flux of .* where real numbers are required"),
+        ({"kind": part("Infinite")}, "Infinite returned flux of .* with infinite numbers where finite ones or NaN"),
+        ({"kind": part("NegativeError")}, "returned flux_err of .* with negative numbers where at least 0 is required"),
+        ({"kind": part("Writes")}, r"\.fit: own photometer .*Writes failed with ValueError: .*read-only"),
+        ({"kind": part("Exits")}, "Exits failed with SystemExit: 3"),
+        ({"background": part("TwoOfThree")}, "own background .*TwoOfThree failed with ValueError: not enough values"),
+        ({"kind": "no_such_package.parts:Sum"}, "failed with ConfigurationError: .*no module no_such_package"),
+    ],
+)
+def test_what_a_part_does_wrong_rejects_the_frame(measure: Measure, settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(FrameRejectedError, match=sentence) as caught:
+        measure(PhotometerSettings(**settings))
+    assert caught.value.reason is Reason.OWN_PART_FAILED
+
+
+def test_the_log_has_the_traceback(measure: Measure, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR), pytest.raises(FrameRejectedError):
+        measure(PhotometerSettings(kind=part("Writes")))
+    assert "stamps.electrons[:] = 0.0" in caplog.text
+
+
+def test_a_part_may_reject_a_frame_in_its_own_words(measure: Measure) -> None:
+    with pytest.raises(FrameRejectedError, match=r"^no frame of mine$") as caught:
+        measure(PhotometerSettings(kind=part("Refuses")))
+    assert caught.value.reason is Reason.NOT_SCIENCE
+
+
+def picture() -> np.ndarray:
+    expected = 50.0 + round_stars((64, 80), np.array([[20.0, 30.0], [60.0, 20.0]]), [4000.0, 2000.0], 1.5)
+    return noisy(expected, np.random.default_rng(1)).astype(np.float32)
+
+
+def test_a_finder_replaces_the_detection_and_its_sources_are_ordered_by_flux() -> None:
+    found = detect_sources(picture(), DetectionSettings(finder=part("Known")), star_sigma_px=1.5)
+    assert found.xy.tolist() == [[20.0, 30.0], [60.0, 20.0]]
+    np.testing.assert_allclose(found.flux, [4000.0, 2000.0], rtol=0.15)
+    assert not len(detect_sources(picture(), DetectionSettings(finder=part("Nothing"))).xy)
+
+
+@pytest.mark.parametrize(
+    ("finder", "sentence"),
+    [
+        ("Flat", r"own finder .*Flat returned an array of shape \(6,\) where one of shape \(n, 2\) is required"),
+        ("Outside", r"returned the position \(500, 3\) where one on the 80 x 64 pixels is required: x before y"),
+        ("Fails", "own finder .*Fails failed with ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_a_finder_does_wrong(finder: str, sentence: str) -> None:
+    with pytest.raises(FrameRejectedError, match=sentence):
+        detect_sources(picture(), DetectionSettings(finder=part(finder)))
+
+
+def test_a_finder_that_fails_rejects_the_frames_of_the_catalog(night: SimulatedNight) -> None:
+    recipe = msgspec.structs.replace(RECIPE, detection=DetectionSettings(finder=part("Fails")))
+    reply = build_catalog(night.request(), night.folder, recipe).reply
+    assert isinstance(reply, CatalogNotBuilt)
+    assert [rejected.reason for rejected in reply.rejected] == [Reason.OWN_PART_FAILED] * 5
+
+
+CAMERA = """
+    from stream.instruments import OPTICAM_MX, Camera, Site
+
+    class Mine:
+        name = "mine"
+        site = Site(longitude_deg=-115.463611, latitude_deg=31.044167, height_m=2790.0)
+        aperture_m = 2.1
+        cameras = {"1": Camera(pixel_scale_arcsec=0.14, read_noise_e=1.1)}
+        def describe(self, header, frame_name):
+            return answer(OPTICAM_MX().describe(header, frame_name))
+
+    class NoSite:
+        name = "mine"
+        aperture_m = 2.1
+        cameras = {}
+        def describe(self, header, frame_name): pass
+
+    class NoCameras(NoSite):
+        site = Site(longitude_deg=0.0, latitude_deg=0.0, height_m=0.0)
+
+    answer = lambda facts: facts
+"""
+
+
+@pytest.fixture(scope="module")
+def cameras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    folder = tmp_path_factory.mktemp("cameras")
+    (folder / "camera_of_an_observer.py").write_text(textwrap.dedent(CAMERA))
+    sys.path.append(str(folder))
+    importlib.invalidate_caches()
+    yield importlib.import_module("camera_of_an_observer")
+    sys.path.remove(str(folder))
+
+
+def test_an_instrument_reads_the_headers(cameras: object, night: SimulatedNight) -> None:
+    named = load_instrument("camera_of_an_observer:Mine")
+    assert instrument_of(cameras.Mine()) == named  # type: ignore[attr-defined]
+    assert named.reader == "camera_of_an_observer:Mine"
+    assert named.cameras["1"].read_noise_e == 1.1
+    frame = night.frame(0)
+    assert named.describe(frame.header, frame.name) == frame.facts
+    assert named.problems(frame.header, frame.name) == ()
+    assert instrument_of(OPTICAM_MX()) == instrument_of("OPTICAM_MX") == OPTICAM_MX()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"key": "g"}, "returned key 'g' where a camera and a filter are required, as '1:g', for a.fit"),
+        ({"exposure_s": 0.0}, "returned exposure_s 0.0 where a number greater than 0 is required"),
+        ({"time_mjd_utc": 2460270.6}, "returned time_mjd_utc 2460270.6 where a Modified Julian Date is required"),
+        ({"read_noise_e": float("nan")}, "returned read_noise_e nan where a number at least 0 is required"),
+        ({"binning": 2.5}, "returned binning 2.5 where a whole number from 1 to 64 is required"),
+        ({"gain_e_per_adu": "high"}, "a.fit: own instrument .* failed with ValueError"),
+        ({"pointing": (1.0, 2.0)}, r"returned pointing \(1.0, 2.0\) where a SkyPosition in degrees or None"),
+    ],
+)
+def test_facts_that_cannot_be_reject_the_frame(
+    cameras: object,
+    night: SimulatedNight,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(cameras, "answer", lambda facts: replace(facts, **changes))
+    instrument = load_instrument("camera_of_an_observer:Mine")
+    with pytest.raises(FrameRejectedError, match=sentence) as caught:
+        instrument.describe(night.frame(0).header, "a.fit")
+    assert caught.value.reason is Reason.OWN_PART_FAILED
+    assert len(instrument.problems(night.frame(0).header, "a.fit")) == 1
+
+
+@pytest.mark.usefixtures("cameras")
+def test_an_instrument_without_what_the_recipe_needs() -> None:
+    with pytest.raises(ConfigurationError, match=r"own instrument .*NoSite must have the attribute 'site'"):
+        load_instrument("camera_of_an_observer:NoSite")
+    with pytest.raises(ConfigurationError, match="at least one camera is required"):
+        load_instrument("camera_of_an_observer:NoCameras")
+    with pytest.raises(ConfigurationError, match=r"reader \('me'\) must be a class as 'package.module:Class'"):
+        Instrument("a", OPTICAM_MX().site, 2.1, OPTICAM_MX().cameras, camera_of_filter={"g": "1"}, reader="me")
