@@ -18,8 +18,10 @@ from tests.analysis.synthetic import Field
 from tests.export.made_nights import N_FRAMES, make_night, write_night
 
 OPTIONS = AavsoOptions("TST01", "V0000 Tst")
-FIELDS = ("star", "date", "mag", "err", "filter", "trans", "mtype", "cname", "cmag", "kname", "kmag", "airmass")
-FIELDS += ("group", "chart", "notes")
+FIELDS = (
+    *("star", "date", "mag", "err", "filter", "trans", "mtype", "cname", "cmag"),
+    *("kname", "kmag", "airmass", "group", "chart", "notes"),
+)
 LONGEST = {"star": 30, "date": 16, "mag": 8, "err": 6, "filter": 5, "cname": 20, "cmag": 8, "kname": 20, "kmag": 8}
 LONGEST |= {"airmass": 7, "group": 5, "chart": 20}
 BANDS = set("U,B,V,R,I,J,H,K,TG,TB,TR,CV,CR,SZ,SU,SG,SR,SI,STU,STV,STB,STY,STHBW,STHBN".split(","))  # noqa: SIM905
