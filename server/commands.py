@@ -20,6 +20,12 @@ def serve_night(
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process is gone.")] = None,
 ) -> None:
     """Serve the page of a night until Ctrl-C."""
+    from stream.night.ledger import LedgerReader
+    from stream.processes import holder_of
+
+    if holder_of(out) is None:
+        # Before the libraries of the page are imported, which takes a second: a mistyped name is told at once.
+        LedgerReader(out).close()
     from server.serving import Address, serve
 
     _log_to(out)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.errors import ConfigurationError
+from server.serving import wait_for_ledger
+from stream.errors import ConfigurationError, LedgerError
 from stream.night.night_folder import NightFolder
 from stream.processes import refuse_busy_port
 from tests.night.processes import is_alive
@@ -101,16 +102,19 @@ def test_a_folder_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_night_fails_at_once_and_stays_empty(tmp_path: Path) -> None:
-    done = subprocess.run(command(tmp_path), cwd=PROJECT, capture_output=True, text=True, timeout=8.0)
+    class Impatient(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            raise AssertionError(f"it waits {timeout} s for a night that nobody starts")
+
+    with pytest.raises(LedgerError, match=r"there is no night\.db in it"):
+        wait_for_ledger(tmp_path, Impatient())
+    done = subprocess.run(command(tmp_path), cwd=PROJECT, capture_output=True, text=True, timeout=60.0)
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path} holds no night: there is no night.db in it\n"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_night_that_is_just_starting_is_waited_for(tmp_path: Path) -> None:
-    from server.serving import wait_for_ledger
-    from stream.errors import LedgerError
-
     never = threading.Event()
     told_to_stop = threading.Event()
     told_to_stop.set()
