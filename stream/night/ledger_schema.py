@@ -19,7 +19,7 @@ from stream.messages import Catalog, FrameMeasured, FrameRejected, FrameToMeasur
 _CATALOG = msgspec.msgpack.Decoder(Catalog)
 
 LEDGER_FILE = "night.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCALAR_FIELDS: tuple[str, ...] = tuple(
     field

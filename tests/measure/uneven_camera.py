@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class UnevenCamera:
         )
 
     def expose(
-        self, light_e: FloatArray | float, exposure_s: float, generator: np.random.Generator, **facts: float
+        self, light_e: FloatArray | float, exposure_s: float, generator: np.random.Generator, **facts: Any
     ) -> Frame:
         """A frame of this light, electrons per pixel before the response of the camera."""
         expected = np.asarray(light_e * self.response + self.dark_e_per_s * exposure_s)
