@@ -89,6 +89,7 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_options_are_one_sentence(tmp_path: Path, options: tuple[str, ...], sentence: str) -> None:
+    small_night(tmp_path)
     done = subprocess.run(command(tmp_path, *options), cwd=PROJECT, capture_output=True, text=True, timeout=30.0)
     assert done.returncode == 1
     assert sentence in done.stderr
