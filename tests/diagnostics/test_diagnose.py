@@ -31,9 +31,9 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     simulated = SimulatedNight(frames, SETTINGS)
     for index in range(SETTINGS.n_images):
         simulated.name(index)
-    result = run("reduce", frames, "--out", folder / "out", "--workers", "1")
+    result = run("reduce", frames, "--out", folder / "out", "--workers", "1", timeout_s=180.0)
     assert result.returncode == 0, result.stderr
-    result = run("diagnose", folder / "out")
+    result = run("diagnose", folder / "out", timeout_s=180.0)
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"13 files written to {folder / 'out' / 'diag'}\n"
     return folder / "out"
