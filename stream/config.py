@@ -110,7 +110,13 @@ APERTURE_LADDER = tuple(PhotometerSettings(radius_fwhm=radius, name=f"{radius}fw
 
 
 class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How sources are found on the stacked picture and on frames that lost their alignment."""
+    """How sources are found on the stacked picture and on frames that lost their alignment.
+
+    Raises
+    ------
+    ConfigurationError
+        If the finder is not named as a class.
+    """
 
     threshold_sigma: Positive = 5.0
     """Detection threshold above the background, in standard deviations of the convolved background."""
@@ -124,6 +130,11 @@ class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Sources nearer than this to the edge of the stacked picture are left out, pixels."""
     finder: str = ""
     """Class of the user's own that finds the sources instead, as ``package.module:Class``."""
+
+    def __post_init__(self) -> None:
+        """Refuse a finder that is not the name of a class."""
+        if self.finder and not is_part_name(self.finder):
+            raise ConfigurationError(f"detection.finder ({self.finder!r}) must be a class as 'package.module:Class'")
 
 
 class BootstrapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

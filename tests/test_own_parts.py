@@ -14,17 +14,29 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream.config import APERTURE_LABEL, DetectionSettings, PhotometerSettings, Recipe, recipe_from_toml
+from stream.config import (
+    APERTURE_LABEL,
+    CalibrationSettings,
+    DetectionSettings,
+    PhotometerSettings,
+    PhotometrySettings,
+    Recipe,
+    recipe_from_toml,
+)
 from stream.errors import ConfigurationError, FrameRejectedError, Reason
 from stream.flags import Flag
 from stream.instruments import OPTICAM_MX, Instrument, load_instrument
+from stream.measure.calibration import calibrate
 from stream.measure.detection import detect_sources
+from stream.measure.photometry import StampGeometry, measure_forced_fluxes
+from stream.measure.psf import Psf
 from stream.messages import CatalogNotBuilt, FrameMeasured
 from stream.night.bootstrap import build_catalog
 from stream.own_instruments import instrument_of
 from stream.own_parts import load_part, name_of_part
 from stream.pipeline import Reference, process_frame
 from tests.measure.synthetic import noisy, round_stars
+from tests.measure.uneven_camera import EXPOSURE_S, SKY_E, UnevenCamera
 from tests.nights import RECIPE, SMALL, SimulatedNight
 
 Measure = Callable[..., FrameMeasured]
@@ -62,6 +74,12 @@ PARTS = """
         def measure(self, stamps): raise SystemExit(3)
     class Refuses:
         def measure(self, stamps): raise FrameRejectedError(Reason.NOT_SCIENCE, "no frame of mine")
+    class Variances:
+        # Of the middle pixel without a source, and of the sky, which is all that there is without calibration.
+        def measure(self, stamps):
+            middle = stamps.electrons.shape[1] // 2
+            assert np.hypot(*(stamps.xy - middle).T).max() < 1.0
+            return stamps.variance(np.zeros(stamps.electrons.shape))[:, middle, middle], stamps.sky_sigma_e**2
     class Level:
         def estimate(self, stamps):
             n = len(stamps.xy)
@@ -185,6 +203,8 @@ def test_an_object_that_the_workers_could_not_make_is_refused() -> None:
 def test_a_recipe_names_known_kinds_or_classes(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
         PhotometerSettings(**settings)
+    with pytest.raises(ConfigurationError, match=r"detection.finder \('dao'\) must be a class as"):
+        DetectionSettings(finder="dao")
 
 
 def test_a_recipe_keeps_the_names_and_its_readers_need_no_class() -> None:
@@ -230,6 +250,33 @@ def test_a_background_is_what_is_subtracted(measure: Measure) -> None:
     message = measure(usual, own)
     difference = column(message, "forced_aperture_level_flux") - column(message, "forced_aperture_annulus_flux")
     np.testing.assert_allclose(difference, np.pi * 9.0 * column(message, "sky_e_per_px"), rtol=1e-6)
+
+
+def test_the_variance_holds_the_noise_of_the_calibration() -> None:
+    generator = np.random.default_rng(4)
+    xy = np.stack(np.meshgrid(np.arange(30.0, 230.0, 40.0), np.arange(30.0, 230.0, 40.0)), axis=-1).reshape(-1, 2)
+    light = SKY_E + round_stars((256, 256), xy, np.full(len(xy), 5000.0), 1.5)
+    camera = UnevenCamera.draw(256, generator)
+    calibration = camera.calibration(generator, 3, 4000.0)
+    frame = camera.expose(light, EXPOSURE_S, generator)
+    own = PhotometerSettings(kind=part("Variances"))
+    for exposure in (frame, calibrate(frame, CalibrationSettings(remove_cosmic_rays=True), calibration)):
+        measured = measure_forced_fluxes(
+            exposure,
+            xy,
+            Psf(2.3, 0.0, 2.3),
+            geometry=StampGeometry.for_fwhm(3.5, PhotometrySettings()),
+            settings=PhotometrySettings(),
+            photometers=(own,),
+        )
+        total, sky = measured.fluxes[own.label]
+        if exposure is frame:
+            np.testing.assert_allclose(total, sky, rtol=1e-12)
+        else:
+            ratios = (total / sky)[np.isfinite(total)]
+            assert len(ratios) > 20
+            assert 0.9 < np.median(ratios) < 1.1
+            assert ratios.std() > 0.003
 
 
 def test_parts_that_follow_the_source(measure: Measure) -> None:

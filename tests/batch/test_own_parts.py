@@ -154,3 +154,9 @@ def test_a_night_does_not_begin_with_a_part_that_is_not_there(frames: Path, tmp_
     ended = run("scan", frames, "--instrument", "nowhere:Camera")
     assert ended.returncode == 1
     assert "error: own instrument nowhere:Camera: there is no module nowhere in PYTHONPATH or in " in ended.stderr
+    recipe = recipe_of_the_document().replace("my_parts:CoreSum", "nowhere:Sum").replace("my_parts:", "nowhere:")
+    (tmp_path / "recipe.toml").write_text(recipe, encoding="utf-8")
+    ended = run("reduce", frames, "--out", tmp_path / "out", "--recipe", tmp_path / "recipe.toml")
+    assert ended.returncode == 1
+    assert "error: own photometer nowhere:Sum: there is no module nowhere in PYTHONPATH or in " in ended.stderr
+    assert not (tmp_path / "out" / "night.db").exists()

@@ -37,6 +37,8 @@ TAKEN_FROM_A_LIST = {
     "dec_unit": "degrees",
     "plane_time": "UT#",
     "extensions": ["SCI"],
+    "reader": "package.module:Class",
+    "finder": "package.module:Class",
 }
 RELATED = {"photometry.annulus_inner_fwhm": 4.0}
 
@@ -67,6 +69,8 @@ def changed(path: tuple[str, ...]) -> Recipe:
         new = [{"kind": "optimal", "background": "mesh"}]
     elif path == ("target_position",):
         new = {"ra_deg": 1.0, "dec_deg": 2.0}
+    elif isinstance(old, bool):
+        new = not old
     elif isinstance(old, str):
         new = old + "X"
     elif isinstance(old, int | float):
@@ -171,7 +175,13 @@ def undocumented(path: str) -> Iterator[str]:
 
 
 def test_every_setting_of_the_recipe_is_explained() -> None:
-    sections = {"detection", "bootstrap", "alignment", "photometry"}  # explained by the docstrings of their types
+    sections = {
+        "detection",
+        "bootstrap",
+        "alignment",
+        "photometry",
+        "calibration",
+    }  # explained by the docstrings of their types
     missing = set(undocumented(config.__file__)) - {f"Recipe.{name}" for name in sections}
     assert not missing
     for settings in (DetectionSettings, AlignmentSettings, PhotometrySettings):
