@@ -16,6 +16,7 @@ from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, PhotometrySettings
 from stream.errors import LedgerError, Reason, RecipeMismatchError
 from stream.messages import FrameMeasured, FrameRejected, FrameToMeasure, NightStatus
 from stream.night.ledger import LEDGER_FILE, Ledger, LedgerReader
+from stream.night.ledger_schema import SCHEMA_VERSION
 from tests.night.ledger_rows import RECIPE, make_arrival, make_catalog, make_measured
 
 
@@ -193,7 +194,7 @@ def test_a_ledger_that_is_none_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(LedgerError, match="has version 99: version 1 is required"):
+    with pytest.raises(LedgerError, match=f"has version 99: version {SCHEMA_VERSION} is required"):
         Ledger(tmp_path, RECIPE)
-    with pytest.raises(LedgerError, match="has version 99: version 1 is required"):
+    with pytest.raises(LedgerError, match=f"has version 99: version {SCHEMA_VERSION} is required"):
         LedgerReader(tmp_path)
