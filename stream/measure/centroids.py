@@ -24,6 +24,7 @@ _CONVERGED_PX = 1e-6
 _RECENTRE_PX = 1.5
 _SMALLEST_RESPONSE = 0.1
 _MIN_SIGNAL_TO_NOISE = 5.0
+_SHAPE_SIGNAL_TO_NOISE = 10.0
 _MIN_SHARPNESS, _MAX_SHARPNESS = 0.16, 0.98
 _LONGEST_TRAIL = 4.0
 
@@ -57,10 +58,16 @@ class StarCentres:
     good: NDArray[np.bool_]
 
 
-def is_one_pixel(centres: StarCentres, window_sigma_px: float) -> NDArray[np.bool_]:
-    """Whether the light seen in the window is too narrow for a star: a hot pixel, a cosmic ray."""
-    sharpness = 0.5 * (centres.moments[:, 0] + centres.moments[:, 2]) / window_sigma_px**2
-    return (centres.signal_to_noise >= _MIN_SIGNAL_TO_NOISE) & (sharpness <= _MIN_SHARPNESS)
+def is_one_pixel_wide(centres: StarCentres, window_sigma_px: float) -> NDArray[np.bool_]:
+    """Whether the light seen in the window is too narrow for a star: one hot pixel or two, a cosmic ray.
+
+    Across its minor axis where the signal tells it from noise, on average of both axes where it is fainter.
+    """
+    xx, xy, yy = centres.moments.T / window_sigma_px**2
+    mean = 0.5 * (xx + yy)
+    minor = mean - np.hypot(0.5 * (xx - yy), xy)
+    is_narrow = (mean <= _MIN_SHARPNESS) & (centres.signal_to_noise >= _MIN_SIGNAL_TO_NOISE)
+    return is_narrow | ((minor <= _MIN_SHARPNESS) & (centres.signal_to_noise >= _SHAPE_SIGNAL_TO_NOISE))
 
 
 def window_half_side(window_sigma_px: float) -> int:

@@ -14,7 +14,7 @@ from stream.config import Recipe
 from stream.errors import FrameRejectedError, Reason
 from stream.measure.calibration import Calibration, calibrate
 from stream.measure.catalog import save_catalog, with_version
-from stream.measure.centroids import StarCentres, centre_stars, is_one_pixel
+from stream.measure.centroids import StarCentres, centre_stars, is_one_pixel_wide
 from stream.measure.detection import detect_sources
 from stream.measure.exposure import Exposure
 from stream.measure.frames import Frame, read_frame
@@ -273,7 +273,7 @@ def _is_like_a_star(shapes: StarCentres, measured: _StackFlux, sigma_px: float) 
     least = np.where(measured.n_frames > 1, _LEAST_OF_APERTURE_ON_MEAN, _LEAST_OF_APERTURE)
     has_centre = shapes.good | shapes.saturated | (shapes.signal_to_noise > _FAINT_SIGNAL_TO_NOISE)
     has_centre |= shapes.signal_to_noise > least * measured.flux / measured.error
-    return has_centre & ~is_one_pixel(shapes, sigma_px)
+    return has_centre & ~is_one_pixel_wide(shapes, sigma_px)
 
 
 def _without_twins(order: NDArray[np.intp], positions: FloatArray, radius_px: float) -> NDArray[np.intp]:

@@ -16,6 +16,7 @@ from stream.config import DetectionSettings, Recipe
 from stream.errors import ConfigurationError
 from stream.instruments import OPTICAM_MX
 from stream.measure.catalog import load_catalog, save_catalog, with_version
+from stream.measure.centroids import centre_stars, is_one_pixel_wide
 from stream.measure.detection import detect_sources, find_hot_pixels, mend_pixels
 from stream.measure.frames import Frame
 from stream.measure.stacking import stack_frames
@@ -133,6 +134,17 @@ def test_hot_pixels_are_told_from_stars() -> None:
     )
     assert found[lonely & ~near_star].mean() > 0.99
     assert not found[~hot].any()
+
+
+@pytest.mark.parametrize("sigma_px", [0.8, 1.0, 1.7])
+def test_two_hot_pixels_side_by_side_are_narrower_than_any_star(sigma_px: float) -> None:
+    image = field(3, sigma_px)
+    pairs = np.array([[30.0, 20.5], [90.5, 90.5], [150.5, 100.0]])
+    for rows, columns in (([20, 21], [30, 30]), ([90, 91], [90, 91]), ([100, 100], [150, 151])):
+        image[rows, columns] += 1_500.0
+    centres = centre_stars(frame_of(image), np.vstack([PLACES, pairs]), sigma_px)
+    assert centres.signal_to_noise.min() > 10.0
+    assert is_one_pixel_wide(centres, sigma_px).tolist() == [False] * len(PLACES) + [True] * len(pairs)
 
 
 @pytest.mark.parametrize("sigma_px", [0.7, 1.0, 2.0])
