@@ -12,7 +12,7 @@ from stream.night.night_reader import NightReader
 from stream.selection import load_selection
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from stream.plots import Figure
 
 FOLDER = "diag"
 
