@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream.analysis.periodogram import PowerSpectrum, TimeSeries, lomb_scargle
 from stream.analysis.relative import RelativeLightCurve
-from stream.errors import ConfigurationError
+from stream.errors import AnalysisError, ConfigurationError
 from stream.flags import DOUBTFUL
 from stream.messages import FloatArray
 from stream.notebook import SavableFigure, say, show_figure
@@ -104,12 +104,15 @@ class Analyzer:
         Raises
         ------
         AnalysisError
-            If a light curve has too few points, or is constant.
+            If a light curve has too few points, or is constant; the sentence names its key.
         """
-        return {
-            key: lomb_scargle(series.time_s, series.flux, series.flux_err)
-            for key, series in self.series(exclude_flagged=exclude_flagged).items()
-        }
+        spectra = {}
+        for key, series in self.series(exclude_flagged=exclude_flagged).items():
+            try:
+                spectra[key] = lomb_scargle(series.time_s, series.flux, series.flux_err)
+            except AnalysisError as error:
+                raise AnalysisError(f"light curve of {key}: {error}") from error
+        return spectra
 
     def plot(self, title: str | None = None, *, show: bool = True) -> SavableFigure:
         """Draw the light curves, one panel a key, into ``plots/<prefix>_<label>_light_curves.pdf``."""

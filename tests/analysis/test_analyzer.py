@@ -10,7 +10,7 @@ import pytest
 
 from stream.analysis.analyzer import Analyzer
 from stream.analysis.relative import relative_light_curve
-from stream.errors import ConfigurationError
+from stream.errors import AnalysisError, ConfigurationError
 from stream.flags import Flag
 from tests.analysis.synthetic import Field
 
@@ -79,6 +79,11 @@ def test_the_frequency_of_the_target_is_found_in_every_key(tmp_path: Path) -> No
     both = analyzer(tmp_path, Field(variable=2)).join(analyzer(tmp_path, Field(variable=2, key="2:r", seed=4)))
     for spectrum in both.lomb_scargle().values():
         assert spectrum.peak_frequency_hz == pytest.approx(0.135, abs=5 * spectrum.peak_frequency_err_hz)
+
+
+def test_a_light_curve_that_has_no_spectrum_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AnalysisError, match="light curve of 1:g: a power spectrum needs at least 5 measured points"):
+        analyzer(tmp_path, Field(n_frames=4)).lomb_scargle()
 
 
 def test_all_keys_count_seconds_from_one_origin(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "reduction_tutorial.ipynb"
 KEYS = ("1:g", "2:r", "3:i")
 LABELS = ("aperture_annulus", "optimal")
-_LONGEST_CELL_S = 120
+_LONGEST_CELL_S = 200
 
 
 class Executed:
