@@ -101,8 +101,8 @@ def test_the_quietest_photometer_and_the_mid_transit(night: LedgerReader, light_
     curve = relative_light_curve(fluxes, light_curve.target, light_curve.comparisons)
     scatter, depth = _scatter_and_depth(curve)
     late_s = _mid_transit_bjd_tdb(curve) - PUBLISHED_MID_TRANSIT_BJD_TDB
-    print(
-        f"HAT-P-32: {choice.sentence}; robust scatter {100 * scatter:.3f} %, depth {100 * depth:.2f} %, "  # noqa: T201
+    print(  # noqa: T201
+        f"HAT-P-32: {choice.sentence}; robust scatter {100 * scatter:.3f} %, depth {100 * depth:.2f} %, "
         f"mid-transit {late_s * 1440.0:+.2f} min from the published one"
     )
     assert scatter <= 0.0052
