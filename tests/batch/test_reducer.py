@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 import opticam_live as opticam
+from stream.batch.deep_stack import FramesOfKey
 from stream.batch.photometers import Photometer
 from stream.batch.reducer import needs_new_set
 from stream.config import OPTIMAL_LABEL, Recipe
 from stream.errors import ConfigurationError
 from stream.measure.catalog import load_catalog
+from stream.measure.master_files import load_calibration
 from stream.night.ledger import Ledger, LedgerReader
 from tests.batch.reduced import LABEL, N_IMAGES, Reduced, photometer
 from tests.night.frames import write_frame
@@ -114,3 +117,24 @@ def test_what_cannot_be_reduced_is_said_in_a_sentence(tmp_path: Path, reduced: R
     with pytest.raises(ConfigurationError, match=r"no catalog of 1:g, 2:r: create_catalogs\(\) must come before"):
         fresh.photometry(opticam.OptimalPhotometer())
     assert not (tmp_path / "fresh" / "night.db").exists()
+
+
+def test_catalogs_are_made_of_calibrated_frames(reduced: Reduced, tmp_path: Path) -> None:
+    opticam.generate_flats(tmp_path / "flats", n_flats=3, circular_aperture=True, binning_scale=8)
+    folders = opticam.CalibrationFolders(flat=tmp_path / "flats")
+    out = tmp_path / "out"
+    opticam.Reducer(reduced.frames, out, calibration=folders, show_plots=False).create_catalogs()
+    plain = load_catalog(reduced.out / "cat" / "1-g_catalog.ecsv")
+    made = load_catalog(out / "cat" / "1-g_catalog.ecsv")
+    calibration = load_calibration(out / "calibration", "1:g")
+    assert calibration is not None and calibration.flat is not None
+    flat = np.asarray(calibration.flat.values)
+    (name, *_) = plain.frames
+    recipe = reduced.reducer.recipe
+    read = [FramesOfKey("1:g", (name,), reduced.frames, recipe, used).read(name) for used in (None, calibration)]
+    raw, calibrated = (frame.electrons() for frame in read)
+    bright = np.isfinite(calibrated) & (flat > 0.3)
+    assert bright.mean() > 0.5
+    np.testing.assert_allclose(calibrated[bright], raw[bright] / flat[bright], rtol=1e-3)  # dark current: 0.15 e-
+    assert made.version != plain.version
+    assert made.flux_e[0] == pytest.approx(plain.flux_e[0], rel=0.02)  # a bright star far from the shadow
