@@ -178,6 +178,8 @@ class _Night:
             self.calibration.start()
         self._watcher.start()
         self._broker.run(lambda: self._look_around(onlooker) and not stop.is_set())
+        if self._page is not None:
+            self._page.ask_to_end()
         self._watcher.stop()
         self._broker.drain(_DRAIN_S)
         self._supervisor.stop(_LEAVE_S)

@@ -214,13 +214,18 @@ class PageServer:
         self._port = int(self.address.rstrip("/").rpartition(":")[2])
         self._process, self._start_again_s = None, now_s + 1.0
 
+    def ask_to_end(self) -> None:
+        """Tell the process to end, without waiting for it."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+
     def stop(self, timeout_s: float) -> None:
         """End the process."""
+        self.ask_to_end()
         process, self._process = self._process, None
         if process is None:
             return
-        with suppress(ProcessLookupError):
-            process.terminate()
         try:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
