@@ -159,11 +159,13 @@ def star_scatter(fluxes: SourceFluxes, target: int = 0) -> StarScatter:
     """Scatter of all sources of a key, as measured and over comparison stars that are chosen without the target.
 
     What the comparison stars themselves bring into the scatter of a star is taken off in quadrature, as
-    `stream.analysis.ensemble.ensemble_weights` does. Frames on which a flux is flagged do not count; of a long night
-    every so many frames are looked at.
+    `stream.analysis.ensemble.ensemble_weights` does. A star measured on fewer than ten frames has none. Frames on
+    which a flux is flagged do not count; of a long night every so many frames are looked at.
     """
     rows = judged_rows(len(fluxes.frame_ids))
     use = fit_for_comparison(fluxes)[rows]
+    # The scatter of a few frames says nothing.
+    use &= use.sum(axis=0) >= _FEWEST_FRAMES
     flux, error = fluxes.flux[rows], fluxes.flux_err[rows]
     choice = choose_comparisons(fluxes, exclude=(target,) if target else ())
     columns = np.array(choice.comparisons, dtype=np.int64) - 1

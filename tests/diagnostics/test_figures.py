@@ -40,7 +40,9 @@ def test_scatter_of_constant_stars_is_that_of_their_errors_and_the_variable_stan
 def test_a_star_without_flux_has_no_scatter() -> None:
     fluxes = Field(n_frames=50).make()
     fluxes.flux[:, 3] = np.nan
+    fluxes.flux[9:, 5] = np.nan
     found = star_scatter(fluxes)
+    assert np.isnan([found.relative[5], found.raw[5]]).all(), "nine frames are too few"
     assert np.isnan([found.flux_e[3], found.relative[3], found.raw[3]]).all()
     assert np.isfinite(found.relative[[0, 1, 2, 4]]).any()
 
