@@ -78,9 +78,10 @@ def pulls_of(
     ("flux_e", "calibrated"), [(400.0, False), (2e5, False), (400.0, True), (6e3, True), (2e5, True)]
 )
 def test_errors_are_the_scatter_of_constant_stars_at_all_magnitudes(flux_e: float, calibrated: bool) -> None:
-    generator = np.random.default_rng(4 if calibrated else 1)
-    for label, pulls in pulls_of(flux_e, generator, n_frames=16, calibrated=calibrated).items():
-        assert len(pulls) > 2500
+    """Of 6500 stars chi-square is known to 1.8 per cent: the tolerance is nearly three times that."""
+    generator = np.random.default_rng(1)
+    for label, pulls in pulls_of(flux_e, generator, n_frames=40, calibrated=calibrated).items():
+        assert len(pulls) > 6000
         assert np.mean(pulls**2) == pytest.approx(1.0, abs=0.05), label
 
 
