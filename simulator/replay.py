@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -106,7 +104,7 @@ def replay_night(
             return number
         source, destination = night / frame.name, folder / frame.name
         destination.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(destination, partial(shutil.copyfile, source))
+        write_atomically(destination, source.read_bytes())
         if on_frame is not None:
             on_frame()
     return len(frames)

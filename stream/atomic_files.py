@@ -21,7 +21,9 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
     OSError
         If the folder does not exist or cannot be written; the former file is then as it was.
     """
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    # Nobody who looks for files by their ending should meet the temporary one; only libraries need the ending.
+    ending = path.suffix if callable(content) else f"{path.suffix}.tmp"
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{ending}")
     try:
         if callable(content):
             content(temporary)
