@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from bokeh.core.properties import value
-from bokeh.events import Tap
+from bokeh.events import DoubleTap, PointEvent, Tap
 from bokeh.layouts import column, row
 from bokeh.models import (
     Button,
@@ -131,10 +131,12 @@ class FieldPanel:
             text_font_size="12px",
             text_font_style="bold",
         )
+        # Bokeh takes the second of two clicks within 0.3 s, wherever it was, for a double click and calls it no tap.
         plot.on_event(Tap, self._clicked)
+        plot.on_event(DoubleTap, self._clicked)
         return plot
 
-    def _clicked(self, event: Tap) -> None:
+    def _clicked(self, event: PointEvent) -> None:
         shown = None if self._view is None else self._view.keys.get(self._key)
         if shown is None:
             return
