@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.analysis.periodogram import PowerSpectrum, TimeSeries, lomb_scargle
+from stream.analysis.periodogram import PowerSpectrum, lomb_scargle
 from stream.analysis.relative import RelativeLightCurve
+from stream.analysis.series import TimeSeries
 from stream.errors import AnalysisError, ConfigurationError
 from stream.flags import DOUBTFUL
 from stream.messages import FloatArray

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream.analysis.ensemble import ensemble_weights, fit_for_comparison, solve_ensemble
-from stream.analysis.periodogram import TimeSeries
+from stream.analysis.series import TimeSeries
 from stream.errors import AnalysisError, ConfigurationError
 from stream.flags import DOUBTFUL, Flag
 from stream.messages import FloatArray, IntArray, SourceFluxes

@@ -10,8 +10,10 @@ from astropy.timeseries import LombScargle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.analysis.periodogram import PowerSpectrum, TimeSeries, lomb_scargle, phase_lag
+from stream.analysis.periodogram import PowerSpectrum, lomb_scargle
 from stream.analysis.relative import relative_light_curve
+from stream.analysis.series import TimeSeries
+from stream.analysis.sinusoid import phase_lag
 from stream.errors import AnalysisError
 from stream.messages import FloatArray
 from tests.analysis.synthetic import Field

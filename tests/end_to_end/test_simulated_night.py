@@ -14,8 +14,9 @@ from simulator.night import simulate_night
 from simulator.settings import NightSettings
 from simulator.truth import Truth, load_truth
 from stream.analysis.choice import KeyChoice, resolve_selection
-from stream.analysis.periodogram import lomb_scargle, phase_lag
+from stream.analysis.periodogram import lomb_scargle
 from stream.analysis.relative import RelativeLightCurve, relative_light_curve
+from stream.analysis.sinusoid import phase_lag
 from stream.config import APERTURE_LABEL, DEFAULT_LABEL, OPTIMAL_LABEL
 from stream.messages import SourceFluxes
 from stream.night.ledger import LedgerReader
