@@ -22,6 +22,7 @@ import typer
 
 from stream import output_commands
 from stream.processes import end_with_parent, on_stop_signals
+from stream.recipe_options import Coordinates, InstrumentName, RecipeFile, SingleSettings, make_recipe
 
 if TYPE_CHECKING:
     from stream.config import Recipe
@@ -39,9 +40,6 @@ NightOut = Annotated[Path, typer.Argument(help="Output folder of a night.", meta
 Out = Annotated[
     Path, typer.Option("--out", help="Folder of the outputs; it is made if it does not exist.", metavar="OUT")
 ]
-InstrumentName = Annotated[
-    str | None, typer.Option("--instrument", help="OPTICAM_MX (the default) or a TOML file that describes a camera.")
-]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, max=256, help="Worker processes; one a core unless given.")
 ]
@@ -51,17 +49,10 @@ Target = Annotated[
 Comparisons = Annotated[
     list[str] | None, typer.Option("--comparisons", help="Comparison stars, named like the target; may be repeated.")
 ]
-Coordinates = Annotated[
-    str | None,
-    typer.Option("--coordinates", help="Of the target, for barycentric times: '31.04 46.69' or '02:04:10 +46:41:23'."),
-]
 Catalogs = Annotated[
     list[Path] | None, typer.Option("--catalog", help="Catalog of an earlier night; may be repeated, once for a key.")
 ]
 Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure everything again, by a new recipe or catalog.")]
-RecipeFile = Annotated[
-    Path | None, typer.Option("--recipe", help="TOML file of settings, as night.toml of another night.")
-]
 Bias = Annotated[Path | None, typer.Option("--bias", help="Folder of bias frames.", metavar="DIR")]
 Darks = Annotated[Path | None, typer.Option("--darks", help="Folder of dark frames.", metavar="DIR")]
 Flats = Annotated[Path | None, typer.Option("--flats", help="Folder of flat frames.", metavar="DIR")]
@@ -109,6 +100,7 @@ def watch(
         bool, typer.Option("--polling", help="Search the folder every 2 s; for network folders, which send no events.")
     ] = False,
     recipe: RecipeFile = None,
+    setting: SingleSettings = None,
     bias: Bias = None,
     darks: Darks = None,
     flats: Flats = None,
@@ -119,7 +111,7 @@ def watch(
     from stream.measure.master_files import CalibrationFolders
     from stream.night.run import NightOptions
 
-    used = _make_recipe(recipe, instrument, coordinates)
+    used = make_recipe(recipe, instrument, coordinates=coordinates, settings=setting)
     options = NightOptions(
         folder,
         out,
@@ -152,6 +144,7 @@ def reduce(
     catalog: Catalogs = None,
     remeasure: Remeasure = False,
     recipe: RecipeFile = None,
+    setting: SingleSettings = None,
     bias: Bias = None,
     darks: Darks = None,
     flats: Flats = None,
@@ -163,7 +156,7 @@ def reduce(
     from stream.night.run import NightOptions
     from stream.scan import frame_names
 
-    used = _make_recipe(recipe, instrument, coordinates)
+    used = make_recipe(recipe, instrument, coordinates=coordinates, settings=setting)
     frame_names(folder, out)
     options = NightOptions(
         folder,
@@ -218,24 +211,6 @@ class _Request:
 
     target: str | None
     comparisons: tuple[str, ...]
-
-
-def _make_recipe(file: Path | None, instrument: str | None, coordinates: str | None) -> Recipe:
-    import msgspec
-
-    from stream.config import Recipe, load_recipe
-    from stream.coordinates import parse_sky_position
-    from stream.instruments import load_instrument
-
-    if file is None:
-        made = Recipe(instrument=load_instrument(instrument or "OPTICAM_MX"))
-    else:
-        made = load_recipe(file)
-        if instrument is not None:
-            made = msgspec.structs.replace(made, instrument=load_instrument(instrument))
-    if coordinates is not None:
-        made = msgspec.structs.replace(made, target_position=parse_sky_position(coordinates))
-    return made
 
 
 def _run(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -128,6 +129,10 @@ class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """The brightest so many sources make the catalog."""
     border_px: NotNegative = 4.0
     """Sources nearer than this to the edge of the stacked picture are left out, pixels."""
+    deblend_levels: Annotated[int, msgspec.Meta(ge=2, le=256)] = 32
+    """Brightness levels between threshold and peak at which sources that touch are looked at apart."""
+    deblend_contrast: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.005
+    """Share of the light of a blend that a part must have to be a source of its own; 1 never parts what touches."""
     finder: str = ""
     """Class of the user's own that finds the sources instead, as ``package.module:Class``."""
 
@@ -280,6 +285,46 @@ def load_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"recipe {path}: {error}") from error
     return recipe_from_toml(text, str(path))
+
+
+def with_settings(recipe: Recipe, texts: Sequence[str]) -> Recipe:
+    """Change single settings of a recipe, each given as ``detection.threshold_sigma=4``.
+
+    A value is written as in TOML; what is no TOML is taken for text, so that names need no quotes.
+
+    Raises
+    ------
+    ConfigurationError
+        If a text names no setting, or its value is of another type or out of bounds.
+    """
+    for text in texts:
+        recipe = _with_setting(recipe, text)
+    return recipe
+
+
+def _with_setting(recipe: Recipe, text: str) -> Recipe:
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals):
+        raise ConfigurationError(f"setting {text!r} must be as detection.threshold_sigma=4")
+    content = msgspec.to_builtins(recipe)
+    table = content
+    *parents, last = name.split(".")
+    for parent in parents:
+        table = table.get(parent)
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"setting {name!r} does not exist: {parent!r} is no table of the recipe")
+    table[last] = _value_of(value)
+    try:
+        return msgspec.convert(content, Recipe)
+    except (msgspec.ValidationError, ConfigurationError) as error:
+        raise ConfigurationError(f"setting {name}={value}: {error}") from error
+
+
+def _value_of(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def recipe_differences(old: Recipe, new: Recipe) -> tuple[str, ...]:

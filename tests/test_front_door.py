@@ -116,6 +116,7 @@ def test_errors_are_one_sentence(tmp_path: Path) -> None:
     words = ("watch", empty, "--out", out)
     assert one_sentence(*words, "--target", "the bright one").startswith("source 'the bright one' is not understood")
     assert one_sentence(*words, "--coordinates", "12").startswith("coordinates '12': '31.0417 46.6897' (degrees)")
+    assert one_sentence(*words, "--set", "detection.max_sources=0").startswith("setting detection.max_sources=0: ")
     assert one_sentence(*words, "--recipe", empty / "no.toml").startswith(f"recipe {empty / 'no.toml'}: ")
 
 
@@ -124,7 +125,9 @@ def test_an_output_folder_of_another_recipe_is_refused_by_name(tmp_path: Path) -
     folder.mkdir()
     write_frame(folder, 1, FILTER=None)
     assert run("reduce", folder, "--out", out, "--workers", "1").returncode == 0
-    sentence = one_sentence("reduce", folder, "--out", out, "--coordinates", "31.0 46.0")
+    words = ("--coordinates", "31.0 46.0", "--set", "detection.threshold_sigma=4", "--set", "bootstrap.n_frames=9")
+    sentence = one_sentence("reduce", folder, "--out", out, *words)
+    assert "(bootstrap.n_frames: 5 -> 9; detection.threshold_sigma: 5.0 -> 4.0; target_position." in sentence
     assert "target_position.dec_deg: unset -> 46.0; target_position.ra_deg: unset -> 31.0" in sentence
     assert "or --remeasure to start a second set of measurements" in sentence
 

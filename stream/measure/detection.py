@@ -125,6 +125,8 @@ def _extract(
                         mask=missing,
                         minarea=settings.min_pixels,
                         filter_kernel=None,
+                        deblend_nthresh=settings.deblend_levels,
+                        deblend_cont=settings.deblend_contrast,
                     )
                 )
             except Exception as error:

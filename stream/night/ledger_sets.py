@@ -67,10 +67,10 @@ def choose_set(
     if remeasure:
         goes_on = set_id > 1 and stored_hash == recipe.hash() and _is_unfinished(connection, set_id, catalogs)
         return SetToUse(set_id, False) if goes_on else SetToUse(set_id + 1, True)
-    if stored_hash != recipe.hash():
-        differences = "; ".join(recipe_differences(recipe_from_toml(text, str(path)), recipe))
+    # Not by the hash alone: a setting that came with a later version has a default which measures as it was before.
+    if stored_hash != recipe.hash() and (differences := recipe_differences(recipe_from_toml(text, str(path)), recipe)):
         raise RecipeMismatchError(
-            f"{path.parent} belongs to a night with another recipe ({differences}): take another folder, "
+            f"{path.parent} belongs to a night with another recipe ({'; '.join(differences)}): take another folder, "
             "or --remeasure to start a second set of measurements"
         )
     return SetToUse(set_id, False)

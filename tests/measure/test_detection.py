@@ -80,6 +80,53 @@ def test_the_edge_of_a_shadow_is_no_source() -> None:
     assert np.abs(found - PLACES - 120.0).max() < 0.5
 
 
+def count_with(image: np.ndarray, **settings: float) -> int:
+    return len(detect_sources(image, msgspec.structs.replace(SETTINGS, **settings), star_sigma_px=1.7).xy)
+
+
+def test_two_close_stars_are_parted_as_the_settings_say() -> None:
+    """9 pixels apart, 2.4 FWHM of the smoothed stars: equal ones, and one that has a quarter of the light."""
+
+    beside = np.array([9.0, 0.0])
+
+    def pair(share: float) -> np.ndarray:
+        xy, flux = np.vstack([PLACES, PLACES[0] + beside]), np.append(FLUXES, share * FLUXES[0])
+        return noisy(100.0 + round_stars(SHAPE, xy, flux, 1.7), np.random.default_rng(1))
+
+    equal, unequal = pair(1.0), pair(0.3)
+    both = detect_sources(equal, SETTINGS, star_sigma_px=1.7).xy
+    for place in (PLACES[0], PLACES[0] + beside):
+        assert np.hypot(*(both - place).T).min() < 0.5
+    assert (count_with(equal), count_with(unequal)) == (6, 6)
+    assert (count_with(equal, deblend_contrast=1.0), count_with(unequal, deblend_contrast=1.0)) == (5, 5)
+    assert (count_with(equal, deblend_contrast=0.1), count_with(unequal, deblend_contrast=0.1)) == (6, 5)
+    assert count_with(equal, deblend_levels=3) == 5
+
+
+def test_the_threshold_is_in_standard_deviations_of_the_smoothed_picture() -> None:
+    """A star of flux f rises f / (4 pi s^2) above a sky whose noise of sigma is smoothed to sigma / (2 sqrt(pi) s)."""
+    noise_e = math.sqrt(100.0 + 2.0**2)
+    peak_sigma = 10.0
+    flux = peak_sigma * noise_e / (2.0 * math.sqrt(math.pi) * 1.7) * 4.0 * math.pi * 1.7**2
+    grid = np.stack(np.meshgrid(np.arange(20.0, 240.0, 40.0), np.arange(20.0, 200.0, 40.0)), axis=-1).reshape(-1, 2)
+    light = 100.0 + round_stars(SHAPE, grid, np.full(len(grid), flux), 1.7)
+    image = noisy(light, np.random.default_rng(2))
+    assert count_with(image, threshold_sigma=0.4 * peak_sigma) == len(grid)
+    assert count_with(image, threshold_sigma=1.6 * peak_sigma) == 0
+
+
+def test_a_source_has_so_many_pixels_above_the_threshold() -> None:
+    """Of a star whose smoothed profile is sigma wide, ``2 pi sigma^2 ln(peak / threshold)`` pixels are above it."""
+    image = field(1)
+    assert count_with(image, min_pixels=1) == count_with(image, min_pixels=20) == len(PLACES)
+    noise_e = math.sqrt(100.0 + 2.0**2) / (2.0 * math.sqrt(math.pi) * 1.7)
+    peaks = FLUXES / (4.0 * math.pi * 1.7**2)
+    areas = 2.0 * math.pi * 2.0 * 1.7**2 * np.log(peaks / (SETTINGS.threshold_sigma * noise_e))
+    for n_stars in (2, 4):
+        between = 0.5 * (areas[n_stars - 1] + areas[n_stars])
+        assert count_with(image, min_pixels=round(between)) == n_stars
+
+
 def test_a_field_that_is_all_stars_overflows_no_buffer() -> None:
     generator = np.random.default_rng(10)
     light = np.zeros((640, 640))

@@ -250,3 +250,14 @@ def test_the_brightest_sources_alone_where_there_is_a_limit(night: SimulatedNigh
     limited = build_catalog(night.request(), night.folder, msgspec.structs.replace(RECIPE, detection=detection)).reply
     assert isinstance(limited, CatalogBuilt)
     assert limited.catalog.x == night.catalog().x[:4]
+
+
+def test_sources_near_the_edge_are_left_out_of_the_catalog(night: SimulatedNight) -> None:
+    whole = night.catalog().positions()
+    rows, columns = night.catalog().frame_shape
+    to_edge = np.minimum(whole, np.array([columns, rows]) - 1.0 - whole).min(axis=1)
+    border_px = float(np.mean(np.sort(to_edge)[1:3]))
+    detection = msgspec.structs.replace(RECIPE.detection, border_px=border_px)
+    inner = build_catalog(night.request(), night.folder, msgspec.structs.replace(RECIPE, detection=detection)).reply
+    assert isinstance(inner, CatalogBuilt)
+    np.testing.assert_allclose(inner.catalog.positions(), whole[to_edge > border_px], atol=0.01)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 import stat
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, PhotometrySettings
+from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, DetectionSettings, PhotometrySettings
 from stream.errors import LedgerError, Reason, RecipeMismatchError
 from stream.messages import FrameMeasured, FrameRejected, FrameToMeasure, NightStatus
 from stream.night.ledger import LEDGER_FILE, Ledger, LedgerReader
@@ -102,6 +104,22 @@ def test_a_second_run_finds_the_unfinished_frames_and_goes_on_counting(tmp_path:
     assert again.known_files()[frames[0].path] == (527_040, 2)
     assert again.commit([reject(frames[1])])[0].sequence == 2
     again.close()
+
+
+def test_a_night_goes_on_whose_recipe_knows_no_setting_of_later_versions(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, RECIPE)
+    ledger.commit([make_measured(frame, number) for number, frame in enumerate(ledger.enter([make_arrival(0)]))])
+    ledger.close()
+    with closing(sqlite3.connect(tmp_path / "night.db")) as connection, connection:
+        older = re.sub(r"\ndeblend_\w+ = \S+", "", RECIPE.to_toml())
+        assert older != RECIPE.to_toml()
+        connection.execute("UPDATE measurement_set SET recipe = ?, recipe_hash = 'of another version'", (older,))
+    again = Ledger(tmp_path, RECIPE)
+    assert again.unfinished() == []
+    again.close()
+    other = msgspec.structs.replace(RECIPE, detection=DetectionSettings(deblend_levels=8))
+    with pytest.raises(RecipeMismatchError, match=r"\(detection\.deblend_levels: 32 -> 8\)"):
+        Ledger(tmp_path, other)
 
 
 def test_another_recipe_is_refused_and_remeasure_starts_a_second_set(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from stream.config import (
     load_recipe,
     recipe_differences,
     recipe_from_toml,
+    with_settings,
 )
 from stream.errors import ConfigurationError
 from stream.instruments import OPTICAM_MX
@@ -39,6 +40,7 @@ TAKEN_FROM_A_LIST = {
     "extensions": ["SCI"],
     "reader": "package.module:Class",
     "finder": "package.module:Class",
+    "deblend_contrast": 0.1,
 }
 RELATED = {"photometry.annulus_inner_fwhm": 4.0}
 
@@ -132,6 +134,8 @@ def test_differences_are_written_as_before_and_after() -> None:
         ("[photometry]\naperture_max_px = 1.0", r"aperture_min_px \(1.5\) must be below photometry.aperture_max_px"),
         ("[photometry]\nannulus_clip_sigma = 0.1", r">= 1.0 - at `\$.photometry.annulus_clip_sigma`"),
         ("[detection]\nmin_pixels = 0", r">= 1 - at `\$.detection.min_pixels`"),
+        ("[detection]\ndeblend_contrast = 1.5", r"<= 1.0 - at `\$.detection.deblend_contrast`"),
+        ("[detection]\ndeblend_levels = 1", r">= 2 - at `\$.detection.deblend_levels`"),
         ("[alignment]\nn_control_points = 26", r"<= 25 - at `\$.alignment.n_control_points`"),
         ("[alignment]\nn_stars = 2.5", r"at `\$.alignment.n_stars`"),
         ("[camera]\nname = 'x'", "camera"),
@@ -144,6 +148,46 @@ def test_settings_out_of_bounds_are_refused_by_name(text: str, sentence: str) ->
     with pytest.raises(ConfigurationError, match=sentence) as caught:
         recipe_from_toml(whole, "night.toml")
     assert str(caught.value).startswith("recipe night.toml: ")
+
+
+def test_single_settings_are_changed_by_their_names() -> None:
+    texts = (
+        "detection.threshold_sigma=4",
+        " detection.finder = my_parts:LocalMaxima ",
+        "instrument.cameras.1.read_noise_e=1.9",
+        "bootstrap.n_frames=9",
+        'photometers=[{kind = "optimal"}, {semi_axes_px = [6.0, 4.0], name = "wide"}]',
+    )
+    made = with_settings(RECIPE, texts)
+    assert (made.detection.threshold_sigma, made.detection.finder) == (4.0, "my_parts:LocalMaxima")
+    assert made.instrument.cameras["1"].read_noise_e == 1.9
+    assert made.bootstrap.n_frames == 9
+    assert made.labels() == ("forced_optimal_annulus", "forced_aperture_annulus_wide")
+    rest = msgspec.structs.replace(made, instrument=RECIPE.instrument, photometers=RECIPE.photometers)
+    assert recipe_differences(RECIPE, rest) == (
+        "bootstrap.n_frames: 5 -> 9",
+        "detection.finder:  -> my_parts:LocalMaxima",
+        "detection.threshold_sigma: 5.0 -> 4.0",
+    )
+    assert with_settings(RECIPE, ()) == RECIPE
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("detection.threshold_sigma", r"^setting 'detection.threshold_sigma' must be as detection.threshold_sigma=4$"),
+        ("=4", r"^setting '=4' must be as"),
+        ("finding.sigma=4", r"^setting 'finding.sigma' does not exist: 'finding' is no table of the recipe$"),
+        ("photometers.kind=optimal", r"'photometers' is no table of the recipe$"),
+        ("detection.sigma=4", r"^setting detection.sigma=4: .*unknown field `sigma` - at `\$.detection`$"),
+        ("detection.max_sources=0", r"^setting detection.max_sources=0: .*>= 1 - at `\$.detection.max_sources`$"),
+        ("detection.max_sources=many", r"Expected `int`, got `str` - at `\$.detection.max_sources`$"),
+        ("photometry.aperture_min_px=50", r"aperture_min_px \(50.0\) must be below photometry.aperture_max_px"),
+    ],
+)
+def test_settings_that_are_none_are_refused_by_name(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        with_settings(RECIPE, (text,))
 
 
 def test_a_recipe_without_instrument_or_file_is_refused(tmp_path: Path) -> None:
