@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from stream.batch.deep_stack import FramesOfKey, build_deep_catalog
 from stream.config import (
     APERTURE_LABEL,
     CalibrationSettings,
@@ -25,14 +26,14 @@ from stream.config import (
 )
 from stream.errors import ConfigurationError, FrameRejectedError, Reason
 from stream.flags import Flag
-from stream.instruments import OPTICAM_MX, Instrument, load_instrument
+from stream.instruments import OPTICAM_MX
 from stream.measure.calibration import calibrate
 from stream.measure.detection import detect_sources
+from stream.measure.frames import Frame
 from stream.measure.photometry import StampGeometry, measure_forced_fluxes
 from stream.measure.psf import Psf
 from stream.messages import CatalogNotBuilt, FrameMeasured
 from stream.night.bootstrap import build_catalog
-from stream.own_instruments import instrument_of
 from stream.own_parts import load_part, name_of_part
 from stream.pipeline import Reference, process_frame
 from tests.measure.synthetic import noisy, round_stars
@@ -43,8 +44,10 @@ Measure = Callable[..., FrameMeasured]
 """Measures one frame by the photometers given."""
 PACKAGE = "parts_of_an_observer"
 PARTS = """
+    import msgspec
     import numpy as np
     from stream.errors import FrameRejectedError, Reason
+    from stream.measure.detection import detect_sources
 
     class Sum:
         def __init__(self, factor=1.0):
@@ -100,6 +103,13 @@ PARTS = """
         def find(self, image, star_sigma_px, settings): return []
     class Fails:
         def find(self, image, star_sigma_px, settings): return 1 / 0
+    class Counts:
+        # The built-in detection, counted.
+        asked = []
+        def find(self, image, star_sigma_px, settings):
+            self.asked.append(star_sigma_px)
+            built_in = msgspec.structs.replace(settings, finder="")
+            return detect_sources(image, built_in, star_sigma_px=star_sigma_px).xy
     class NeedsMore:
         def __init__(self, size): pass
         def measure(self, stamps): pass
@@ -348,83 +358,35 @@ def test_a_finder_that_fails_rejects_the_frames_of_the_catalog(night: SimulatedN
     assert [rejected.reason for rejected in reply.rejected] == [Reason.OWN_PART_FAILED] * 5
 
 
-CAMERA = """
-    from stream.instruments import OPTICAM_MX, Camera, Site
+def test_the_finder_is_asked_again_where_the_alignment_is_lost(night: SimulatedNight) -> None:
+    catalog = night.catalog()
+    plain = night.frame(6)
+    turned = replace(plain, pixels=plain.pixels[::-1, ::-1], name="turned.fit")
 
-    class Mine:
-        name = "mine"
-        site = Site(longitude_deg=-115.463611, latitude_deg=31.044167, height_m=2790.0)
-        aperture_m = 2.1
-        cameras = {"1": Camera(pixel_scale_arcsec=0.14, read_noise_e=1.1)}
-        def describe(self, header, frame_name):
-            return answer(OPTICAM_MX().describe(header, frame_name))
+    def measured_with(finder: str, frame: Frame) -> FrameMeasured:
+        recipe = msgspec.structs.replace(RECIPE, detection=DetectionSettings(finder=part(finder)))
+        return process_frame(frame, Reference.from_catalog(catalog, recipe), recipe).message
 
-    class NoSite:
-        name = "mine"
-        aperture_m = 2.1
-        cameras = {}
-        def describe(self, header, frame_name): pass
-
-    class NoCameras(NoSite):
-        site = Site(longitude_deg=0.0, latitude_deg=0.0, height_m=0.0)
-
-    answer = lambda facts: facts
-"""
-
-
-@pytest.fixture(scope="module")
-def cameras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    folder = tmp_path_factory.mktemp("cameras")
-    (folder / "camera_of_an_observer.py").write_text(textwrap.dedent(CAMERA))
-    sys.path.append(str(folder))
-    importlib.invalidate_caches()
-    yield importlib.import_module("camera_of_an_observer")
-    sys.path.remove(str(folder))
-
-
-def test_an_instrument_reads_the_headers(cameras: object, night: SimulatedNight) -> None:
-    named = load_instrument("camera_of_an_observer:Mine")
-    assert instrument_of(cameras.Mine()) == named  # type: ignore[attr-defined]
-    assert named.reader == "camera_of_an_observer:Mine"
-    assert named.cameras["1"].read_noise_e == 1.1
-    frame = night.frame(0)
-    assert named.describe(frame.header, frame.name) == frame.facts
-    assert named.problems(frame.header, frame.name) == ()
-    assert instrument_of(OPTICAM_MX()) == instrument_of("OPTICAM_MX") == OPTICAM_MX()
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"key": "g"}, "returned key 'g' where a camera and a filter are required, as '1:g', for a.fit"),
-        ({"exposure_s": 0.0}, "returned exposure_s 0.0 where a number greater than 0 is required"),
-        ({"time_mjd_utc": 2460270.6}, "returned time_mjd_utc 2460270.6 where a Modified Julian Date is required"),
-        ({"read_noise_e": float("nan")}, "returned read_noise_e nan where a number at least 0 is required"),
-        ({"binning": 2.5}, "returned binning 2.5 where a whole number from 1 to 64 is required"),
-        ({"gain_e_per_adu": "high"}, "a.fit: own instrument .* failed with ValueError"),
-        ({"pointing": (1.0, 2.0)}, r"returned pointing \(1.0, 2.0\) where a SkyPosition in degrees or None"),
-    ],
-)
-def test_facts_that_cannot_be_reject_the_frame(
-    cameras: object,
-    night: SimulatedNight,
-    monkeypatch: pytest.MonkeyPatch,
-    changes: dict[str, object],
-    sentence: str,
-) -> None:
-    monkeypatch.setattr(cameras, "answer", lambda facts: replace(facts, **changes))
-    instrument = load_instrument("camera_of_an_observer:Mine")
-    with pytest.raises(FrameRejectedError, match=sentence) as caught:
-        instrument.describe(night.frame(0).header, "a.fit")
+    asked = load_part(part("Counts"), "finder").asked
+    asked.clear()
+    assert measured_with("Counts", plain).n_aligned >= 5
+    assert asked == []
+    message = measured_with("Counts", turned)
+    assert len(asked) == 1
+    assert abs(message.rotation_deg) == pytest.approx(180.0, abs=0.2)
+    assert measured_with("Fails", plain).n_aligned >= 5
+    with pytest.raises(FrameRejectedError, match="Fails failed with ZeroDivisionError") as caught:
+        measured_with("Fails", turned)
     assert caught.value.reason is Reason.OWN_PART_FAILED
-    assert len(instrument.problems(night.frame(0).header, "a.fit")) == 1
 
 
-@pytest.mark.usefixtures("cameras")
-def test_an_instrument_without_what_the_recipe_needs() -> None:
-    with pytest.raises(ConfigurationError, match=r"own instrument .*NoSite must have the attribute 'site'"):
-        load_instrument("camera_of_an_observer:NoSite")
-    with pytest.raises(ConfigurationError, match="at least one camera is required"):
-        load_instrument("camera_of_an_observer:NoCameras")
-    with pytest.raises(ConfigurationError, match=r"reader \('me'\) must be a class as 'package.module:Class'"):
-        Instrument("a", OPTICAM_MX().site, 2.1, OPTICAM_MX().cameras, camera_of_filter={"g": "1"}, reader="me")
+def test_a_finder_that_fails_in_a_notebook_is_one_sentence(night: SimulatedNight) -> None:
+    names = tuple(night.name(index) for index in range(6))
+    for finder, sentence in (
+        ("Fails", "^no catalog of 1:g: .*Fails failed with ZeroDivisionError: division by zero$"),
+        ("Outside", r"^no catalog of 1:g: own finder .*Outside returned the position \(500, 3\) where"),
+    ):
+        recipe = msgspec.structs.replace(RECIPE, detection=DetectionSettings(finder=part(finder)))
+        with pytest.raises(ConfigurationError, match=sentence) as caught:
+            build_deep_catalog(FramesOfKey("1:g", names, night.folder, recipe))
+        assert isinstance(caught.value.__cause__, FrameRejectedError)

@@ -94,8 +94,16 @@ def build_deep_catalog(frames: FramesOfKey, advance: Callable[[], None] = lambda
     Raises
     ------
     ConfigurationError
-        If no frames make a stack, or the stack shows no source.
+        If no frames make a stack, the stack shows no source, or a finder of the user's own fails on the first frames
+        or on the stack.
     """
+    try:
+        return _build(frames, advance)
+    except FrameRejectedError as error:  # frames that cannot be used are passed over: this is a finder
+        raise ConfigurationError(f"no catalog of {frames.key}: {error}") from error
+
+
+def _build(frames: FramesOfKey, advance: Callable[[], None]) -> DeepCatalog:
     n_frames, key = len(frames.names), frames.key
     first = _first_stack(frames)
     if first is None:

@@ -118,7 +118,7 @@ class Reducer:
         Raises
         ------
         ConfigurationError
-            If the frames of a key show no source.
+            If the frames of a key show no source, or a finder of the user's own fails. No catalog is written then.
         """
         say("Creating source catalogs.")
         if self._calibration:

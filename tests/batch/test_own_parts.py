@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -24,21 +25,37 @@ from stream.instruments import OPTICAM_MX
 from stream.measure.frames import read_frame
 from stream.messages import FrameMeasured, FrameRejected
 from stream.night.ledger import LedgerReader
-from tests.night.processes import run
+from tests.night.processes import run, running, stop, wait_for_outcomes
 from tests.nights import REAL_DENSITY
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "own_parts.md"
-N_IMAGES = 8
+N_IMAGES = 9
 SETTINGS = NightSettings(n_images=N_IMAGES, binning=8, n_sources=15, filters=("g",), scales=REAL_DENSITY, seed=7)
-FAILS_ON_ONE = """
-from my_parts import CoreSum, MyCamera
+MOODY = """
+from dataclasses import replace
+
+from my_parts import CoreSum, MedianAnnulus, MyCamera
+
+RAISES_MJD, WRONG_MJD, NO_EXPOSURE = {raises_mjd!r}, {wrong_mjd!r}, {no_exposure!r}
 
 
 class Moody(CoreSum):
     def measure(self, stamps):
-        if abs(stamps.facts.time_mjd_utc - {time_mjd_utc!r}) < 1e-9:
+        if abs(stamps.facts.time_mjd_utc - RAISES_MJD) < 1e-9:
             raise RuntimeError("not this one")
         return super().measure(stamps)
+
+
+class MoodyAnnulus(MedianAnnulus):
+    def estimate(self, stamps):
+        level, sigma, n_pixels = super().estimate(stamps)
+        return level, (-sigma if abs(stamps.facts.time_mjd_utc - WRONG_MJD) < 1e-9 else sigma), n_pixels
+
+
+class MoodyCamera(MyCamera):
+    def describe(self, header, frame_name):
+        facts = super().describe(header, frame_name)
+        return replace(facts, exposure_s=0.0) if frame_name == NO_EXPOSURE else facts
 """
 
 
@@ -109,32 +126,47 @@ class _OneWorker:
         return opticam.Reducer(data, out, n_workers=1, show_plots=False, **parts)  # type: ignore[arg-type]
 
 
-def test_the_example_on_the_command_line_and_a_frame_that_fails(
+def test_the_example_in_a_live_night_and_frames_that_fail(
     frames: Path, my_parts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The night goes on after an error in a part; its frame is rejected, and the worker's log has the traceback."""
-    parts, out = tmp_path / "parts", tmp_path / "out"
+    """All four parts are the user's own. Frames that come later make three of them fail, and the night goes on."""
+    folder, parts, out = tmp_path / "frames", tmp_path / "parts", tmp_path / "out"
     parts.mkdir()
     (parts / "my_parts.py").write_text(blocks("python")[0], encoding="utf-8")
-    middle = sorted(frames.glob("*.fit"))[N_IMAGES // 2]
-    (parts / "moody.py").write_text(FAILS_ON_ONE.format(time_mjd_utc=time_of(my_parts, middle)), encoding="utf-8")
+    *early, raises, wrong, no_exposure, last = sorted(frames.glob("*.fit"))
+    times = {"raises_mjd": time_of(my_parts, raises), "wrong_mjd": time_of(my_parts, wrong)}
+    (parts / "moody.py").write_text(MOODY.format(**times, no_exposure=no_exposure.name), encoding="utf-8")
     recipe = recipe_of_the_document().replace("my_parts:CoreSum", "moody:Moody")
+    recipe = recipe.replace("my_parts:MedianAnnulus", "moody:MoodyAnnulus")
     (tmp_path / "recipe.toml").write_text(recipe, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(parts))
-    words = ("--instrument", "my_parts:MyCamera", "--recipe", tmp_path / "recipe.toml", "--workers", "1")
-    ended = run("reduce", frames, "--out", out, *words)
-    assert ended.returncode == 0, ended.stderr
-    assert f"{N_IMAGES} frames: {N_IMAGES - 1} measured (" in ended.stdout
-    assert f"1 rejected: 1 {Reason.OWN_PART_FAILED}" in ended.stdout
-    (rejected,) = (message for message in outcomes(out) if isinstance(message, FrameRejected))
-    assert rejected.path == middle.name
-    assert rejected.sentence == (f"{middle.name}: own photometer moody:Moody failed with RuntimeError: not this one")
-    log = (out / "log" / "worker-1.log").read_text(encoding="utf-8")
-    assert 'raise RuntimeError("not this one")' in log
-    for message in outcomes(out):
-        if isinstance(message, FrameMeasured):
-            assert np.isfinite(fluxes(message, "forced_moody_medianannulus_flux")).sum() >= 5
-            assert message.flags & Flag.NO_POINTING  # as MyCamera says
+    folder.mkdir()
+    for path in early:
+        shutil.copy(path, folder)
+    words = ("--instrument", "moody:MoodyCamera", "--recipe", tmp_path / "recipe.toml", "--workers", "1", "--no-page")
+    with running("watch", folder, "--out", out, *words) as night:
+        wait_for_outcomes(out, len(early))
+        for n_done, path in enumerate((raises, wrong, no_exposure, last), start=len(early) + 1):
+            shutil.copy(path, folder)
+            wait_for_outcomes(out, n_done)
+        status, shown, errors = stop(night)
+    assert status == 0, errors
+    assert f"{N_IMAGES} frames: {N_IMAGES - 3} measured (" in shown
+    assert f"3 rejected: 3 {Reason.OWN_PART_FAILED}" in shown
+    rejected = {one.path: one.sentence for one in outcomes(out) if isinstance(one, FrameRejected)}
+    assert rejected == {
+        raises.name: f"{raises.name}: own photometer moody:Moody failed with RuntimeError: not this one",
+        wrong.name: "own background moody:MoodyAnnulus returned sigma of "
+        f"{wrong.name} with negative numbers where at least 0 is required",
+        no_exposure.name: "own instrument moody:MoodyCamera returned exposure_s 0.0 where a number greater than 0 is "
+        f"required, for {no_exposure.name}",
+    }
+    assert 'raise RuntimeError("not this one")' in (out / "log" / "worker-1.log").read_text(encoding="utf-8")
+    good = [one for one in outcomes(out) if isinstance(one, FrameMeasured)]
+    assert good[-1].path == last.name
+    for message in good:
+        assert np.isfinite(fluxes(message, "forced_moody_moodyannulus_flux")).sum() >= 5
+        assert message.flags & Flag.NO_POINTING  # as MyCamera says
 
 
 def recipe_of_the_document() -> str:
