@@ -32,6 +32,7 @@ class Flag(IntFlag):
     NOT_DETECTED = 1 << 14
     MOVED = 1 << 15
     NO_OWN_FLUX = 1 << 16
+    NONLINEAR = 1 << 17
 
 
 SENTENCES: Mapping[Flag, str] = MappingProxyType(
@@ -53,6 +54,7 @@ SENTENCES: Mapping[Flag, str] = MappingProxyType(
         Flag.NOT_DETECTED: "The source was not found near its place; photometers that are not forced have no flux.",
         Flag.MOVED: "The star lies off its place against the others: a cosmic ray on it, a blend, or its own motion.",
         Flag.NO_OWN_FLUX: "A photometer or background of the user's own gave no number; that photometer has no flux.",
+        Flag.NONLINEAR: "A pixel of the aperture reaches the counts from which on the detector is not linear.",
     }
 )
 
@@ -67,6 +69,7 @@ DOUBTFUL = (
     | Flag.POOR_ALIGNMENT
     | Flag.POOR_BACKGROUND
     | Flag.MOVED
+    | Flag.NONLINEAR
 )
 """With any of these there is a flux, but an observer should not trust it blindly."""
 

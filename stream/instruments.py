@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
+from stream.cameras import Camera, FrameFacts, Positive, Site
 from stream.errors import ConfigurationError, FrameRejectedError, Reason
+from stream.header_pointing import LOWEST_ALTITUDE_DEG, AngleUnit, HeaderPointing
 from stream.header_times import PLANE_MARK, HeaderClock, TimeFormat, TimeMarks
 from stream.header_values import PLANE, Header, HeaderValue, number_of, text_of
 from stream.own_parts import is_part_name
-from stream.timestamps import GroundPosition, SkyPosition, TimeScale, altitude_deg, mjd_to_iso
+from stream.timestamps import TimeScale
 
 __all__ = [
+    "LOWEST_ALTITUDE_DEG",
     "OPTICAM_MX",
     "PLANE",
     "AngleUnit",
@@ -35,17 +37,10 @@ __all__ = [
     "load_instrument",
 ]
 
-AngleUnit = Literal["degrees", "hours", "sexagesimal_hours", "sexagesimal_degrees"]
-# Bounds also keep infinity out, which TOML can write and no hash of a recipe can tell from "unset".
-_Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e12)]
-_NotNegative = Annotated[float, msgspec.Meta(ge=0.0, le=1e12)]
-_Longitude = Annotated[float, msgspec.Meta(ge=-360.0, le=360.0)]
-_Latitude = Annotated[float, msgspec.Meta(ge=-90.0, le=90.0)]
-_Height = Annotated[float, msgspec.Meta(ge=-500.0, le=10000.0)]
 _Read = TypeVar("_Read")
 
 _LONGEST_EXPOSURE_S = 86400.0
-LOWEST_ALTITUDE_DEG = -1.0  # refraction lifts the horizon by half a degree; the sidereal time is good to 0.3
+_BASELINE_ADU = 100.0  # to which the electronics of the Zyla clamp the zero level
 _CALIBRATION_TYPES = ("flat", "dark", "bias", "zero")
 
 
@@ -77,62 +72,6 @@ class Keywords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Time stamp of each plane of a cube: ``#`` is the number of the plane from 1, ``###`` the same in three digits."""
     plane_interval: str = ""
     """Seconds from one plane of a cube to the next; the time keyword is that of the first plane."""
-
-
-class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one camera is, and what holds where a frame's header does not say it."""
-
-    pixel_scale_arcsec: _Positive
-    """Arcseconds per unbinned pixel."""
-    read_noise_e: _NotNegative
-    """Read noise of one (binned) pixel, electrons."""
-    gain_e_per_adu: _Positive = 1.0
-    """Gain, electrons per count."""
-    dark_current_e_per_s: _NotNegative = 0.0
-    """Dark current, electrons per binned pixel and second."""
-    saturation_adu: _Positive = 65535.0
-    """Counts at which a pixel is saturated."""
-
-
-class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The observatory, WGS84: degrees (east and north positive) and metres."""
-
-    longitude_deg: _Longitude
-    latitude_deg: _Latitude
-    height_m: _Height
-
-    def position(self) -> GroundPosition:
-        """The same as the vocabulary of times has it."""
-        return GroundPosition(self.longitude_deg, self.latitude_deg, self.height_m)
-
-
-@dataclass(frozen=True, slots=True)
-class FrameFacts:
-    """What the header of one frame says, in the units of this project.
-
-    Attributes
-    ----------
-    key : str
-        ``camera:filter``.
-    time_mjd_utc : float
-        Middle of the exposure, days.
-    time_resolution_s : float
-        One unit of the last digit of the header's clock, seconds.
-    pointing : SkyPosition or None
-        None where the header has no pointing or a placeholder.
-    """
-
-    key: str
-    exposure_s: float
-    time_mjd_utc: float
-    time_resolution_s: float
-    binning: int
-    gain_e_per_adu: float
-    read_noise_e: float
-    dark_current_e_per_s: float
-    saturation_adu: float
-    pixel_scale_arcsec: float
-    pointing: SkyPosition | None
 
 
 class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,7 +112,7 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     site: Site
-    aperture_m: _Positive
+    aperture_m: Positive
     cameras: dict[str, Camera]
     keywords: Keywords = Keywords()
     time_marks: TimeMarks = "start"
@@ -241,9 +180,11 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(problem.sentence for problem in found)
 
     def _read_by_own(self, header: Header, frame_name: str) -> FrameFacts:
-        from stream.own_instruments import describe_with_reader
+        from stream.own_instruments import describe_with_reader, with_detector_of
 
-        return describe_with_reader(self.reader, header, frame_name, site=self.site)
+        facts = describe_with_reader(self.reader, header, frame_name, site=self.site)
+        camera = self.cameras.get(facts.key.partition(":")[0])
+        return facts if camera is None else with_detector_of(facts, camera)
 
     def _describe(
         self, header: Header, frame_name: str, report: Callable[[FrameRejectedError], None]
@@ -256,19 +197,20 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return None
 
         attempt(self._check_image_type)
-        clock = self._clock()
+        clock, sky = self._clock(), self._sky()
         exposure_s, stamp = attempt(self._exposure_s), attempt(clock.read)
         names, binning = attempt(self._camera_and_filter), attempt(self._binning)
         camera = self.cameras[names[0]] if names else next(iter(self.cameras.values()))
         gain = attempt(self._positive(self.keywords.gain, camera.gain_e_per_adu))
         dark = attempt(self._positive(self.keywords.dark_current, camera.dark_current_e_per_s, zero=True))
         saturation = attempt(self._positive(self.keywords.saturation, camera.saturation_adu))
-        pointing = attempt(self._pointing)
+        pointing = attempt(sky.read)
         if exposure_s is None or stamp is None or names is None or binning is None:
             return None
         middle_mjd = clock.middle(stamp, exposure_s)
         if pointing is not None:
-            attempt(lambda _header, _name: self._check_horizon(pointing, middle_mjd, frame_name))
+            names_of = (frame_name, self.name, self.keywords.time)
+            attempt(lambda _header, _name: sky.check_horizon(pointing, middle_mjd, site=self.site, names=names_of))
         if gain is None or dark is None or saturation is None:
             return None
         return FrameFacts(
@@ -283,7 +225,14 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             saturation_adu=saturation,
             pixel_scale_arcsec=camera.pixel_scale_arcsec * binning,
             pointing=pointing,
+            zero_level_adu=camera.zero_level_adu,
+            nonlinear_adu=camera.nonlinear_adu,
+            linearity=camera.linearity,
         )
+
+    def _sky(self) -> HeaderPointing:
+        names = self.keywords
+        return HeaderPointing(names.ra, names.dec, self.ra_unit, self.dec_unit, self.pointing_placeholders)
 
     def _clock(self) -> HeaderClock:
         names = self.keywords
@@ -372,48 +321,21 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         return read
 
-    def _pointing(self, header: Header, frame_name: str) -> SkyPosition | None:
-        names = self.keywords
-        if not names.ra or not names.dec or names.ra not in header or names.dec not in header:
-            return None
-        ra_text, dec_text = str(header[names.ra]).strip(), str(header[names.dec]).strip()
-        if not ra_text or not dec_text or (ra_text, dec_text) in self.pointing_placeholders:
-            return None
-        ra = _angle_deg(ra_text, self.ra_unit, names.ra, frame_name)
-        dec = _angle_deg(dec_text, self.dec_unit, names.dec, frame_name)
-        if not 0.0 <= ra <= 360.0 or not -90.0 <= dec <= 90.0:
-            raise FrameRejectedError(
-                Reason.BAD_POINTING,
-                f"keywords {names.ra} and {names.dec} of {frame_name} are {ra_text!r} and {dec_text!r}: "
-                f"read as {self.ra_unit} and {self.dec_unit} they are not a position in the sky",
-            )
-        return SkyPosition(ra, dec)
-
-    def _check_horizon(self, pointing: SkyPosition, mjd_utc: float, frame_name: str) -> None:
-        altitude = altitude_deg(mjd_utc, pointing, self.site.position())
-        if altitude < LOWEST_ALTITUDE_DEG:
-            names = self.keywords
-            raise FrameRejectedError(
-                Reason.BAD_POINTING,
-                f"keywords {names.ra} and {names.dec} of {frame_name}, read as {self.ra_unit} and {self.dec_unit}, "
-                f"point {-altitude:.0f} degrees below the horizon of {self.name} at {mjd_to_iso(mjd_utc)} UTC: "
-                f"check ra_unit, dec_unit, the keyword {names.time} and the site",
-            )
-
 
 def OPTICAM_MX() -> Instrument:  # noqa: N802  (the name of the instrument, as its users write it)
     """OPTICAM-MX on the 2.1 m telescope of San Pedro Martir (Castro et al. 2019, RMxAA 55, 363).
 
-    The header does not say which instant ``UT`` is; it is written when the exposure starts.
+    The header does not say which instant ``UT`` is; it is written when the exposure starts. No linearity is known of
+    its cameras: whoever measured it sets `Camera.nonlinear_adu` and `Camera.linearity`.
     """
     return Instrument(
         name="OPTICAM-MX",
         site=Site(longitude_deg=-115.463611, latitude_deg=31.044167, height_m=2790.0),
         aperture_m=2.1,
         cameras={
-            "1": Camera(pixel_scale_arcsec=0.1397, read_noise_e=1.1),
-            "2": Camera(pixel_scale_arcsec=0.1406, read_noise_e=1.2),
-            "3": Camera(pixel_scale_arcsec=0.1661, read_noise_e=1.3),
+            "1": Camera(pixel_scale_arcsec=0.1397, read_noise_e=1.1, zero_level_adu=_BASELINE_ADU),
+            "2": Camera(pixel_scale_arcsec=0.1406, read_noise_e=1.2, zero_level_adu=_BASELINE_ADU),
+            "3": Camera(pixel_scale_arcsec=0.1661, read_noise_e=1.3, zero_level_adu=_BASELINE_ADU),
         },
         keywords=Keywords(
             time="UT",
@@ -458,22 +380,3 @@ def load_instrument(name_or_file: str) -> Instrument:
         return msgspec.toml.decode(path.read_bytes(), type=Instrument)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, ConfigurationError) as error:
         raise ConfigurationError(f"instrument file {path}: {error}") from error
-
-
-def _angle_deg(text: str, unit: AngleUnit, keyword: str, frame_name: str) -> float:
-    try:
-        if unit in ("degrees", "hours"):
-            value = float(text)
-        else:
-            parts = [float(part) for part in text.replace(":", " ").split()]
-            if len(parts) not in (2, 3):
-                raise ValueError(f"{len(parts)} fields")
-            if not all(0.0 <= part < 60.0 for part in parts[1:]):
-                raise ValueError("minutes or seconds out of bounds")
-            value = sum(abs(part) / 60.0**power for power, part in enumerate(parts))
-            value = -value if text.startswith("-") else value
-    except ValueError as error:
-        raise FrameRejectedError(
-            Reason.BAD_POINTING, f"keyword {keyword} of {frame_name} is {text!r}: {unit} are required"
-        ) from error
-    return value * 15.0 if "hours" in unit else value

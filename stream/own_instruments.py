@@ -10,12 +10,13 @@ import msgspec
 
 from stream.errors import ConfigurationError
 from stream.header_values import Header
-from stream.instruments import LOWEST_ALTITUDE_DEG, FrameFacts, Instrument, Site, load_instrument
+from stream.instruments import LOWEST_ALTITUDE_DEG, Camera, FrameFacts, Instrument, Site, load_instrument
 from stream.own_parts import guarded, load_part, name_of_part, refuse_result
 from stream.timestamps import SkyPosition, altitude_deg
 
 _POSITIVE = ("exposure_s", "time_mjd_utc", "gain_e_per_adu", "saturation_adu", "pixel_scale_arcsec")
 _NOT_NEGATIVE = ("time_resolution_s", "read_noise_e", "dark_current_e_per_s")
+_OPTIONAL = ("zero_level_adu", "nonlinear_adu")
 _LATEST_MJD = 100_000.0  # the year 2132: a Julian date that nobody made modified is beyond it
 _LARGEST_BINNING = 64
 
@@ -74,6 +75,16 @@ def describe_with_reader(reader: str, header: Header, frame_name: str, *, site: 
     raise refuse_result(reader, "instrument", f"{wrong}, for {frame_name}")
 
 
+def with_detector_of(facts: FrameFacts, camera: Camera) -> FrameFacts:
+    """The same with zero level and linearity of the camera, where the class that read the header gave none."""
+    return replace(
+        facts,
+        zero_level_adu=camera.zero_level_adu if facts.zero_level_adu is None else facts.zero_level_adu,
+        nonlinear_adu=camera.nonlinear_adu if facts.nonlinear_adu is None else facts.nonlinear_adu,
+        linearity=facts.linearity or camera.linearity,
+    )
+
+
 def _what_is_wrong(facts: object, site: Site) -> str:
     """What no facts can be, and what is required instead; empty if nothing is wrong."""
     if not isinstance(facts, FrameFacts):
@@ -86,6 +97,12 @@ def _what_is_wrong(facts: object, site: Site) -> str:
         if not math.isfinite(value) or value < 0.0 or (value == 0.0 and field in _POSITIVE):
             bound = "greater than 0" if field in _POSITIVE else "at least 0"
             return f"{field} {value} where a number {bound} is required"
+    for field in _OPTIONAL:
+        given = getattr(facts, field)
+        if given is not None and not 0.0 <= float(given) < math.inf:
+            return f"{field} {given} where None or a number at least 0 is required"
+    if not all(math.isfinite(float(one)) for one in facts.linearity):
+        return f"linearity {facts.linearity} where finite coefficients are required"
     if facts.time_mjd_utc > _LATEST_MJD:
         return f"time_mjd_utc {facts.time_mjd_utc} where a Modified Julian Date is required"
     if facts.binning != int(facts.binning) or not 1 <= facts.binning <= _LARGEST_BINNING:
@@ -110,4 +127,7 @@ def _wrong_pointing(facts: FrameFacts, site: Site) -> str:
 def _plain(facts: FrameFacts) -> FrameFacts:
     """The same in Python's own numbers: those of numpy fit into no message."""
     numbers: dict[str, Any] = {field: float(getattr(facts, field)) for field in (*_POSITIVE, *_NOT_NEGATIVE)}
+    given = {field: getattr(facts, field) for field in _OPTIONAL}
+    numbers |= {field: None if value is None else float(value) for field, value in given.items()}
+    numbers["linearity"] = tuple(float(one) for one in facts.linearity)
     return replace(facts, binning=int(facts.binning), **numbers)

@@ -16,6 +16,8 @@ VOCABULARY = frozenset(
         "errors",
         "flags",
         "config",
+        "cameras",
+        "header_pointing",
         "instruments",
         "timestamps",
         "selection",
