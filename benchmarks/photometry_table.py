@@ -176,7 +176,8 @@ def run_bench(root: Path, n_images: int) -> list[Row]:
     """Simulate, reduce and compare; frames and outputs stay below `root`."""
     frames, out = root / "frames", root / "out"
     simulate_night(frames, NightSettings(n_images=n_images, seed=SEED), processes=os.cpu_count() or 1)
-    subprocess.run([sys.executable, "-m", "opticam_live", "reduce", str(frames), "--out", str(out)], check=True)
+    words = ("reduce", str(frames), "--out", str(out), "--no-diagnostics")
+    subprocess.run([sys.executable, "-m", "opticam_live", *words], check=True)
     reader = NightReader(out)
     try:
         bench = Bench(frames, load_truth(frames), reader)

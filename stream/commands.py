@@ -149,6 +149,9 @@ def reduce(
     darks: Darks = None,
     flats: Flats = None,
     bad_pixels: BadPixels = None,
+    diagnostics: Annotated[
+        bool, typer.Option("--diagnostics/--no-diagnostics", help="Draw how the night went: pictures in OUT/diag.")
+    ] = True,
 ) -> None:
     """Reduce all frames that are in a folder, write the outputs, and end."""
     from stream.errors import NightError
@@ -175,6 +178,8 @@ def reduce(
         raise NightError(f"interrupted with {counts.n_pending} frames left: the same command goes on")
     if counts.n_measured:
         _write_outputs(out)
+        if diagnostics:
+            output_commands.draw(out)
 
 
 def status(out: NightOut, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:

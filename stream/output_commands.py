@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -37,9 +38,22 @@ def diagnose(
     films: Annotated[bool, typer.Option("--films/--no-films", help="Read frames again for short films.")] = True,
 ) -> None:
     """Draw how a night went and how well it was measured: pictures in OUT/diag."""
+    draw(out, films=films)
+
+
+def draw(out: Path, *, films: bool = True) -> None:
+    """Write all diagnostics of a night with a progress bar, and say what could not be drawn and why."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     from stream.diagnostics import write_all
 
-    diagnosis = write_all(out, films=films)
+    columns = (TextColumn("Drawing diagnostics"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(file=sys.stderr)) as progress:
+        task = progress.add_task("diagnostics", total=None)
+        diagnosis = write_all(
+            out, films=films, on_progress=lambda done, total: progress.update(task, completed=done, total=total)
+        )
     for sentence in diagnosis.missing:
         typer.echo(f"not drawn: {sentence}")
     typer.echo(f"{len(diagnosis.written)} files written to {out / 'diag'}")

@@ -26,13 +26,17 @@ class Diagnosis:
     missing: tuple[str, ...]
 
 
-def write_all(out: Path, *, films: bool = True) -> Diagnosis:
+def write_all(
+    out: Path, *, films: bool = True, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> Diagnosis:
     """Write every diagnostic that the night in `out` has the numbers for.
 
     Parameters
     ----------
     films : bool
         Write the films too; they read up to sixty frames of each key again.
+    on_progress : callable
+        Told how many kinds of pictures are dealt with, and of how many, before the first and after each.
 
     Raises
     ------
@@ -43,11 +47,14 @@ def write_all(out: Path, *, films: bool = True) -> Diagnosis:
     """
     written: list[Path] = []
     missing: list[str] = []
-    for name, write in _writers(out, films):
+    writers = list(_writers(out, films))
+    on_progress(0, len(writers))
+    for number, (name, write) in enumerate(writers, start=1):
         try:
             written += write()
         except AnalysisError as error:
             missing.append(f"{name}: {error}")
+        on_progress(number, len(writers))
     return Diagnosis(tuple(written), tuple(missing))
 
 

@@ -47,7 +47,7 @@ class Night:
 def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
     root = tmp_path_factory.mktemp("night")
     simulate_night(root / "frames", NightSettings(n_images=N_IMAGES, seed=31))
-    done = run("reduce", root / "frames", "--out", root / "out", timeout_s=240.0)
+    done = run("reduce", root / "frames", "--out", root / "out", "--no-diagnostics", timeout_s=240.0)
     assert done.returncode == 0, done.stderr
     return Night(load_truth(root / "frames"), LedgerReader(root / "out"))
 
