@@ -1,13 +1,14 @@
 # make demo   a simulated night, reduced while it is "observed", with its live page
 # make test   everything the tests need, and the tests
 # make bench  600 simulated frames beside a plain photutils loop and the noise limit; writes docs/benchmarks.md
+# make bench-quick   two minutes of it; fails when the hot path falls behind its limit
 # make lint   style and types
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test bench lint format clean
+.PHONY: demo test bench bench-quick lint format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/opticam-live demo
@@ -18,6 +19,9 @@ test: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.photometry_table
+
+bench-quick: $(VENV)/.installed
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks --quick
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
