@@ -18,6 +18,8 @@ from tests.browser.chromium import chromium
 from tests.browser.page_driver import NightPage, served
 from tests.server.fake_night import FREQUENCY_HZ, KEYS, VARIABLE, FakeNight
 
+pytestmark = pytest.mark.clock
+
 SIZES = ((1920, 1080), (1280, 800), (390, 844))
 
 

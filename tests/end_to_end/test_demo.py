@@ -20,6 +20,8 @@ from tests.browser.page_driver import NightPage, served
 from tests.night.processes import command, counts_of, is_alive
 from tests.night.waiting import wait_until
 
+pytestmark = pytest.mark.clock
+
 KEYS = ("1:g", "2:r", "3:i")
 ADDRESS = re.compile(r"http://localhost:\d+/")
 FREQUENCY_HZ = 0.135

@@ -12,6 +12,8 @@ from stream.night.ledger import LedgerReader
 from tests.night.processes import counts_of, running, stop, wait_for_outcomes
 from tests.night.waiting import wait_until
 
+pytestmark = pytest.mark.clock
+
 KEYS = ("1:g", "2:r", "3:i")
 CADENCE_S, N_IMAGES = 0.1, 600
 LONGEST_QUEUE = 60  # two seconds of frames

@@ -30,6 +30,8 @@ from stream.night.run import NightOptions, run_night
 from tests.night.processes import counts_of, run, running, stop, wait_for_outcomes
 from tests.night.waiting import wait_until
 
+pytestmark = pytest.mark.clock
+
 STRUCTURE = DetectorStructure(vignetting=0.4, response_rms=0.02, bias_rms_adu=3.0, dark_e_per_s=10.0)
 SETTINGS = NightSettings(
     n_images=12, binning=8, n_sources=10, filters=("g",), brightness=3.0, structure=STRUCTURE, scenarios=("dither",)

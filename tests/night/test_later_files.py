@@ -25,6 +25,8 @@ from tests.night.ledger_rows import RECIPE, make_arrival, make_catalog, make_mea
 from tests.night.test_watcher import POLLING, QUICK, Inbox, watching
 from tests.night.waiting import wait_until
 
+pytestmark = pytest.mark.clock
+
 
 def make_watcher(folder: Path, inbox: Inbox, settings: WatchSettings, known: set[str]) -> Watcher:
     exclude = folder / "out"

@@ -20,6 +20,8 @@ from stream.night.ledger import LedgerCounts, LedgerReader
 from stream.night.run import NightOptions, run_night
 from tests.night.conftest import N_IMAGES
 
+pytestmark = pytest.mark.clock
+
 KEYS = ("1:g", "2:r", "3:i")
 RECIPE = Recipe(
     msgspec.structs.replace(

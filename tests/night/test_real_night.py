@@ -31,7 +31,10 @@ from tests.night.processes import (
 from tests.night.waiting import wait_until
 
 KEYS = ("1:g", "2:r", "3:i")
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+pytestmark = [
+    pytest.mark.clock,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc"),
+]
 
 
 def put(frames: list[Path], folder: Path) -> None:

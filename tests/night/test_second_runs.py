@@ -195,6 +195,8 @@ def test_a_worker_writes_no_files_before_it_is_told(tmp_path: Path) -> None:
 HANGUP = """
 import os, signal, sys, threading
 from stream.processes import on_stop_signals
+
+pytestmark = pytest.mark.clock
 stop = threading.Event()
 on_stop_signals(stop.set)
 print("ignored" if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else "ready", flush=True)

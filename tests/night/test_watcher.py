@@ -22,6 +22,8 @@ from tests.measure.packed_files import counts, header, write, write_extensions
 from tests.night.frames import fits_bytes, write_frame
 from tests.night.waiting import wait_until
 
+pytestmark = pytest.mark.clock
+
 QUICK = WatchSettings(scan_s=0.1, hold_s=0.1, odd_hold_s=0.2, incomplete_s=0.4)
 POLLING = WatchSettings(use_events=False, scan_s=0.1, hold_s=0.1, odd_hold_s=0.2, incomplete_s=0.4)
 

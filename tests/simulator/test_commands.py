@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 WATCHER = """
 import os, pathlib, signal, sys, threading
+
+pytestmark = pytest.mark.clock
 out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
 out.mkdir(exist_ok=True)
 stop = threading.Event()

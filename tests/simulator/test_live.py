@@ -17,6 +17,8 @@ from simulator.truth import load_truth
 from simulator.writer import write_slowly
 from stream.atomic_files import write_atomically
 
+pytestmark = pytest.mark.clock
+
 FRAME_BYTES = 8640 + 34560  # header and 128 x 128 pixels in whole blocks
 
 
