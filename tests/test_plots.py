@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -96,12 +97,24 @@ def test_a_wild_point_does_not_set_the_scale() -> None:
     assert light_curves_figure([replace(curve, flux=flux)]).axes[0].get_ylim()[1] < 1.5
 
 
+def test_a_power_spectrum_is_shown_up_to_its_highest_point() -> None:
+    series = _curve("1:g").series()
+    spectrum = lomb_scargle(series.time_s, series.flux, series.flux_err)
+    power = spectrum.power.copy()
+    power[0] = 100.0 * spectrum.peak_power  # a trend, beside the peak that is marked
+    assert power_spectra_figure({"1:g": replace(spectrum, power=power)}).axes[0].get_ylim()[1] > power[0]
+
+
 def test_power_spectra_name_their_peak(tmp_path: Path) -> None:
     series = _curve("1:g").series()
     spectrum = lomb_scargle(series.time_s, series.flux, series.flux_err)
     figure = power_spectra_figure({"1:g": spectrum, "2:r": spectrum})
     assert len(figure.axes) == 2
-    assert "peak at 0.13" in figure.axes[0].get_title(loc="left")
+    # Two digits of the error, in the unit that spares zeros.
+    title = figure.axes[0].get_title(loc="left")
+    assert re.search(r"peak at 0\.13\d+ ± 0\.0+[1-9]\d Hz, rms 1\.9\d+ ± 0\.\d+ %$", title)
+    slow = replace(spectrum, peak_frequency_hz=7.8904e-5, peak_frequency_err_hz=5.1e-6)
+    assert "peak at 78.9 ± 5.1 µHz" in power_spectra_figure({"1:g": slow}).axes[0].get_title(loc="left")
     save_figure(figure, tmp_path / "spectra.pdf")
     assert (tmp_path / "spectra.pdf").read_bytes().startswith(b"%PDF")
 

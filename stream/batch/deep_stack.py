@@ -67,8 +67,8 @@ class DeepCatalog:
         Its frames are all that were aligned, the reference frame first.
     picture : array, shape of the frames
         Electrons above the sky.
-    time_mjd_utc, sky_e_per_px : array, shape (n_aligned,)
-        Middle of the exposures and sky of each frame, in order of time.
+    time_mjd_utc, exposure_s, sky_e_per_px : array, shape (n_aligned,)
+        Middle of the exposures, exposure times and sky of each frame, in order of time.
     not_aligned : tuple of str
         One sentence for each frame that is not in the stack.
     """
@@ -76,6 +76,7 @@ class DeepCatalog:
     catalog: Catalog
     picture: NDArray[np.float32]
     time_mjd_utc: FloatArray
+    exposure_s: FloatArray
     sky_e_per_px: FloatArray
     not_aligned: tuple[str, ...]
 
@@ -125,6 +126,7 @@ def _build(frames: FramesOfKey, advance: Callable[[], None]) -> DeepCatalog:
         catalog=with_version(msgspec.structs.replace(catalog, frames=(reference, *rest))),
         picture=picture,
         time_mjd_utc=np.array(stack.times),
+        exposure_s=np.array(stack.exposures_s),
         sky_e_per_px=np.array(stack.sky),
         not_aligned=tuple(stack.problems),
     )
@@ -144,6 +146,7 @@ class _Stack:
         self._measured: list[tuple[Exposure, Alignment]] = []
         self.aligned: list[str] = []
         self.times: list[float] = []
+        self.exposures_s: list[float] = []
         self.sky: list[float] = []
         self.problems: list[str] = []
 
@@ -161,6 +164,7 @@ class _Stack:
         self._hint = alignment.transform
         self.aligned.append(name)
         self.times.append(frame.facts.time_mjd_utc)
+        self.exposures_s.append(frame.facts.exposure_s)
         self.sky.append(_sky(frame))
         self._block.append(resample(frame, alignment.transform, self._first.hot_pixels))
         if len(self._block) >= self._block_size:

@@ -18,6 +18,8 @@ from stream.batch.own_photometers import recipe_with, with_finder
 from stream.batch.photometers import Photometer
 from stream.batch.progress_by_key import KeyBars
 from stream.config import Recipe
+from stream.diagnostics.conditions import BACKGROUND_FILE, HEADER_TIMES_FILE, background_figure
+from stream.diagnostics.folder import place
 from stream.diagnostics.scatter import rms_vs_median_figure
 from stream.errors import AnalysisError, ConfigurationError, LedgerError, NightError
 from stream.instruments import OPTICAM_MX, Instrument
@@ -32,10 +34,9 @@ from stream.night.run import NightOptions, Onlooker, run_night
 from stream.notebook import progress, say, show_figure, step
 from stream.own_instruments import instrument_of
 from stream.plots import catalogs_figure, save_figure
-from stream.plots.nights import NightSeries, Panel, header_times_figure, night_figure
+from stream.plots.nights import NightSeries, header_times_figure
 from stream.scan import frame_names, scan_with_progress
 
-DIAGNOSTICS_FOLDER = "diag"
 _SENTENCES_SHOWN = 5
 
 
@@ -100,9 +101,7 @@ class Reducer:
         say()
         if not self.scan.facts:
             raise ConfigurationError(f"no frame in {self.data_directory} has a header that {self._instrument} explains")
-        self._keep(
-            header_times_figure(self._header_times()), self.out_directory / DIAGNOSTICS_FOLDER / "header_times.pdf"
-        )
+        self._keep(header_times_figure(self._header_times()), place(self.out_directory, HEADER_TIMES_FILE))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -131,9 +130,11 @@ class Reducer:
         figure = catalogs_figure([(made.catalog, made.picture) for made in built.values()])
         save_figure(figure, folder / "catalogs.png")
         self._keep(figure, folder / "catalogs.pdf")
-        series = [NightSeries(key, made.time_mjd_utc, {"sky": made.sky_e_per_px}) for key, made in built.items()]
-        figure = night_figure(series, (Panel("sky", "background (e⁻ px⁻¹)"),), "Background")
-        self._keep(figure, self.out_directory / DIAGNOSTICS_FOLDER / "background.pdf")
+        series = [
+            NightSeries(key, made.time_mjd_utc, {"sky_e_per_px_s": made.sky_e_per_px / made.exposure_s})
+            for key, made in built.items()
+        ]
+        self._keep(background_figure(series), place(self.out_directory, BACKGROUND_FILE))
 
     def photometry(self, photometer: Photometer | OwnMeasure | str) -> None:
         """Measure every source on every frame, and write ``lcs/<label>/<key>_source_<n>.csv``.
@@ -244,7 +245,7 @@ class Reducer:
         except AnalysisError as error:
             say(f"No picture of scatter against flux: {error}.")
         else:
-            self._keep(figure, self.out_directory / DIAGNOSTICS_FOLDER / f"{label}_rms_vs_median.pdf")
+            self._keep(figure, place(self.out_directory, f"{label}_rms_vs_median.pdf"))
 
     def _keep(self, figure: Any, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,17 @@ from stream.errors import AnalysisError
 from stream.messages import Catalog, FloatArray
 from stream.night.night_reader import FrameConditions, NightReader
 from stream.plots.nights import NightSeries, Panel, header_times_figure, night_figure
+
+if TYPE_CHECKING:
+    from stream.plots import Figure
+
+HEADER_TIMES_FILE = "header_times.pdf"
+BACKGROUND_FILE = "background.pdf"
+_BACKGROUND_PANELS = (
+    Panel("sky_e_per_px_s", "background (e⁻ px⁻¹ s⁻¹)"),
+    Panel("transparency", "transparency"),
+    Panel("airmass", "airmass", whole=True, least_span=0.01),
+)
 
 
 def write_header_times(out: Path, times: Mapping[str, FloatArray] | None = None) -> Path:
@@ -34,7 +46,7 @@ def write_header_times(out: Path, times: Mapping[str, FloatArray] | None = None)
             times = reader.header_times()
     if not any(len(time) > 1 for time in times.values()):
         raise AnalysisError("the time between frames needs two frames of a key")
-    return save(header_times_figure(times), out, "header_times.pdf")
+    return save(header_times_figure(times), out, HEADER_TIMES_FILE)
 
 
 def write_background(out: Path) -> Path:
@@ -48,12 +60,20 @@ def write_background(out: Path) -> Path:
     AnalysisError
         If no frame is measured.
     """
-    panels = (
-        Panel("sky_e_per_px_s", "background (e⁻ px⁻¹ s⁻¹)"),
-        Panel("transparency", "transparency"),
-        Panel("airmass", "airmass", whole=True),
-    )
-    return save(night_figure(_all_series(out), panels, "Background and sky"), out, "background.pdf")
+    return save(background_figure(_all_series(out)), out, BACKGROUND_FILE)
+
+
+def background_figure(series: Sequence[NightSeries]) -> Figure:
+    """Return the figure of `write_background`; columns that no key has get no panel.
+
+    Parameters
+    ----------
+    series : sequence of NightSeries
+        With the column ``sky_e_per_px_s``, and, as far as they are known, ``transparency`` and ``airmass``.
+    """
+    known = {name for one in series for name in one.columns}
+    panels = [panel for panel in _BACKGROUND_PANELS if panel.column in known]
+    return night_figure(series, panels, "Background and sky" if len(panels) > 1 else "Background")
 
 
 def write_psf(out: Path) -> Path:
@@ -87,7 +107,7 @@ def write_alignment(out: Path) -> Path:
         Panel("rotation_deg", "rotation (deg)"),
         Panel("scale_ppm", "scale - 1 (10⁻⁶)"),
         Panel("alignment_rms_px", "rms (px)"),
-        Panel("n_aligned", "stars", whole=True),
+        Panel("n_aligned", "stars", whole=True, counts=True),
     )
     return save(night_figure(_all_series(out), panels, "Alignment to the catalog"), out, "alignment.png")
 

@@ -17,6 +17,9 @@ from stream.messages import FloatArray, IntArray, SourceFluxes
 from stream.plots.style import COLOURS, MOST_POINTS, empty_figure, grid, rgb, time_unit
 from stream.timestamps import SECONDS_PER_DAY, mjd_to_iso
 
+_UNITS_OF_FREQUENCY = (("Hz", 1.0), ("mHz", 1e3))
+_LEAST_NUMBER = 0.1
+
 
 def raw_light_curves_figure(fluxes: SourceFluxes, numbers: Sequence[int], title: str = "") -> Figure:
     """Measured fluxes of some sources of one key over their medians, one panel each, on one axis of time."""
@@ -37,7 +40,7 @@ def raw_light_curves_figure(fluxes: SourceFluxes, numbers: Sequence[int], title:
         _draw_points(axes, _Points((days - days[0]) * SECONDS_PER_DAY / unit_s, flux, flux_err, flags), COLOURS[0])
         axes.set_title(name, loc="left", fontsize=9)
         axes.set_ylabel("flux over median")
-    panels[-1].set_xlabel(f"{unit} since {fluxes.time_scale()} {days[0]:.6f}")
+    panels[-1].set_xlabel(f"{unit} since {_instant(days[0], barycentric=fluxes.time_scale() == 'time_bmjd_tdb')}")
     return figure
 
 
@@ -62,8 +65,7 @@ def light_curves_figure(curves: Sequence[RelativeLightCurve], title: str = "") -
     unit, unit_s = time_unit(span_s)
     for index, (axes, curve, day) in enumerate(zip(panels, curves, days, strict=True)):
         _draw_light_curve(axes, curve, (day - origin) * SECONDS_PER_DAY / unit_s, COLOURS[index % len(COLOURS)])
-    scale = f"BMJD(TDB) {origin:.6f}" if barycentric else f"{mjd_to_iso(origin)} UTC (MJD {origin:.6f})"
-    panels[-1].set_xlabel(f"{unit} since {scale}")
+    panels[-1].set_xlabel(f"{unit} since {_instant(origin, barycentric=barycentric)}")
     return figure
 
 
@@ -79,6 +81,10 @@ def power_spectra_figure(spectra: Mapping[str, PowerSpectrum], title: str = "") 
         _draw_power_spectrum(axes, name, spectrum, COLOURS[index % len(COLOURS)])
     panels[-1].set_xlabel("frequency (Hz)")
     return figure
+
+
+def _instant(day: float, *, barycentric: bool) -> str:
+    return f"BMJD(TDB) {day:.6f}" if barycentric else f"{mjd_to_iso(day)} UTC (MJD {day:.6f})"
 
 
 class _Points(NamedTuple):
@@ -135,17 +141,30 @@ def _draw_power_spectrum(axes: Axes, name: str, spectrum: PowerSpectrum, colour:
     axes.set_yscale("log")
     axes.set_xlim(frequency[0], frequency[-1])
     positive = power[power > 0.0]
-    top = max(spectrum.peak_power, spectrum.noise_level) * 4.0
+    top = max(spectrum.peak_power, spectrum.noise_level, float(positive.max(initial=0.0))) * 4.0
     if positive.size and top > 0.0:
         axes.set_ylim(min(spectrum.noise_level, float(np.median(positive))) / 30.0, top)
-    axes.set_title(
-        f"{name}    peak at {spectrum.peak_frequency_hz:.6g} ± {spectrum.peak_frequency_err_hz:.1g} Hz, "
-        f"rms {100 * spectrum.peak_rms:.3g} ± {100 * spectrum.peak_rms_err:.1g} %",
-        loc="left",
-        fontsize=9,
-    )
+    at = _frequency(spectrum.peak_frequency_hz, spectrum.peak_frequency_err_hz)
+    rms = _with_error(100.0 * spectrum.peak_rms, 100.0 * spectrum.peak_rms_err)
+    axes.set_title(f"{name}    peak at {at}, rms {rms} %", loc="left", fontsize=9)
     axes.set_ylabel("(rms/mean)² Hz⁻¹")
     grid(axes)
+
+
+def _frequency(hz: float, err_hz: float) -> str:
+    """A frequency with its error, in the unit that spares zeros."""
+    unit, scale = next(
+        ((unit, scale) for unit, scale in _UNITS_OF_FREQUENCY if hz * scale >= _LEAST_NUMBER), ("µHz", 1e6)
+    )
+    return f"{_with_error(scale * hz, scale * err_hz)} {unit}"
+
+
+def _with_error(value: float, error: float) -> str:
+    """A number and its error, with as many digits as two of the error."""
+    if not (math.isfinite(error) and error > 0.0):
+        return f"{value:.4g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def _thinned(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

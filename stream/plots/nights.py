@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from stream.messages import FloatArray
 from stream.plots.style import COLOURS, MOST_POINTS, empty_figure, grid, time_unit
@@ -37,11 +38,25 @@ class NightSeries:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel of a figure: which column, what its axis says, and whether it must not leave out extremes."""
+    """One panel of a figure.
+
+    Attributes
+    ----------
+    column, label : str
+        What it shows, and what its axis says.
+    whole : bool
+        Leave out no extremes.
+    least_span : float
+        The axis never shows less than this: rounding errors are not to look like weather.
+    counts : bool
+        Whole numbers.
+    """
 
     column: str
     label: str
     whole: bool = False
+    least_span: float = 0.0
+    counts: bool = False
 
 
 def night_figure(series: Sequence[NightSeries], panels: Sequence[Panel], title: str = "") -> Figure:
@@ -63,12 +78,24 @@ def night_figure(series: Sequence[NightSeries], panels: Sequence[Panel], title: 
             _draw_points(axes, time, one.columns[panel.column], COLOURS[index % len(COLOURS)], one.key)
         if not panel.whole:
             _limit(axes, [one.columns[panel.column] for one in series])
-        axes.set_ylabel(panel.label, fontsize=9)
-        grid(axes)
+        _finish(axes, panel)
     if len(series) > 1:
         drawn[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=6, frameon=False, fontsize=9, markerscale=2)
     drawn[-1].set_xlabel(_time_label(origin, unit))
     return figure
+
+
+def _finish(axes: Axes, panel: Panel) -> None:
+    low, high = axes.get_ylim()
+    if high - low < panel.least_span:
+        middle = 0.5 * (low + high)
+        axes.set_ylim(middle - 0.5 * panel.least_span, middle + 0.5 * panel.least_span)
+    if panel.counts:
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    # An offset over the axis is overlooked.
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.set_ylabel(panel.label, fontsize=9)
+    grid(axes)
 
 
 def header_times_figure(times: Mapping[str, FloatArray], title: str = "Time between frames") -> Figure:

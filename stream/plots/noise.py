@@ -16,7 +16,7 @@ from stream.plots.style import COLOURS, empty_figure, grid
 
 _TARGET_COLOUR = "#d62839"
 _MOST_NUMBERED = 30
-_FEW_DECADES = 1.7
+_FEW_DECADES = 2.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ def test_all_frames_are_in_the_stack_and_the_first_is_the_reference(night: Simul
     assert deep.catalog.frames == tuple(night.name(index) for index in range(N_FRAMES))
     assert (deep.n_aligned, deep.not_aligned) == (N_FRAMES, ())
     assert np.all(np.diff(deep.time_mjd_utc) > 0.0)
+    np.testing.assert_allclose(deep.exposure_s, FAINT.exposure)
     truth = [_PEDESTAL_E + night.state(index).sky_e_per_px for index in range(N_FRAMES)]
     np.testing.assert_allclose(deep.sky_e_per_px, truth, atol=0.5)
 

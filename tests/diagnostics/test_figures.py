@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from stream.diagnostics import write_all, write_header_times, write_rms_vs_median
+from stream.diagnostics.conditions import background_figure
 from stream.diagnostics.frames import aligned_image, stamp
 from stream.diagnostics.scatter import star_scatter
 from stream.errors import AnalysisError, LedgerError
@@ -74,6 +75,26 @@ def test_one_wild_frame_does_not_set_the_scale_of_a_night() -> None:
     assert [text.get_text() for text in figure.axes[2].texts] == ["not known"]
     legend = figure.axes[0].get_legend()
     assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["1:g", "2:r"]
+
+
+def test_panels_of_the_background_are_those_that_are_known() -> None:
+    sky = np.full(30, 20.0)
+    airmass = 1.0 + 1e-6 * NOISE.normal(size=30)
+    alone = background_figure([NightSeries("1:g", times(30), {"sky_e_per_px_s": sky})])
+    assert [axes.get_ylabel() for axes in alone.axes] == ["background (e⁻ px⁻¹ s⁻¹)"]
+    columns = {"sky_e_per_px_s": sky, "transparency": sky / 20.0, "airmass": airmass}
+    whole = background_figure([NightSeries("1:g", times(30), columns)])
+    assert [axes.get_ylabel() for axes in whole.axes] == ["background (e⁻ px⁻¹ s⁻¹)", "transparency", "airmass"]
+    assert np.ptp(whole.axes[2].get_ylim()) == pytest.approx(0.01), "rounding errors do not fill the panel"
+
+
+def test_stars_are_counted_in_whole_numbers_and_axes_have_no_offset() -> None:
+    series = [NightSeries("1:g", times(30), {"n_aligned": np.full(30, 6.0), "x": 1000.0 + 1e-4 * np.arange(30.0)})]
+    figure = night_figure(series, (Panel("n_aligned", "stars", whole=True, counts=True), Panel("x", "x", whole=True)))
+    figure.draw_without_rendering()
+    ticks = figure.axes[0].get_yticks()
+    np.testing.assert_array_equal(ticks, np.round(ticks))
+    assert figure.axes[1].yaxis.get_offset_text().get_text() == ""
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
