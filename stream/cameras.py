@@ -16,12 +16,15 @@ from stream.timestamps import GroundPosition, SkyPosition
 # Bounds also keep infinity out, which TOML can write and no hash of a recipe can tell from "unset".
 Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e12)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0.0, le=1e12)]
+_ZeroLevel = Annotated[float, msgspec.Meta(ge=-1.0, le=1e12)]
 _Coefficient = Annotated[float, msgspec.Meta(ge=-1.0, le=1.0)]
 _Longitude = Annotated[float, msgspec.Meta(ge=-360.0, le=360.0)]
 _Latitude = Annotated[float, msgspec.Meta(ge=-90.0, le=90.0)]
 _Height = Annotated[float, msgspec.Meta(ge=-500.0, le=10000.0)]
 _Real = TypeVar("_Real", np.float32, np.float64)
 
+UNKNOWN_ZERO = -1.0
+"""Zero level of a camera that nobody knows."""
 _MOST_COEFFICIENTS = 6
 _CHECKED_COUNTS = 1001
 
@@ -45,10 +48,10 @@ class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Dark current, electrons per binned pixel and second."""
     saturation_adu: Positive = 65535.0
     """Counts at which a pixel is saturated."""
-    zero_level_adu: NotNegative | None = None
-    """Counts of a pixel without light and dark current; None where nobody knows, and bias frames have to tell."""
-    nonlinear_adu: Positive | None = None
-    """Counts, as they were read, from which on a measurement is flagged `NONLINEAR`; None flags none."""
+    zero_level_adu: _ZeroLevel = UNKNOWN_ZERO
+    """Counts of a pixel without light and dark current; -1 where nobody knows, and bias frames have to tell."""
+    nonlinear_adu: NotNegative = 0.0
+    """Counts, as they were read, from which on a measurement is flagged `NONLINEAR`; 0 flags none."""
     linearity: tuple[_Coefficient, ...] = ()
     """Coefficients c1, c2, ... of the correction x (1 + c1 x + c2 x^2 + ...) of counts x above the zero level."""
 
@@ -132,6 +135,6 @@ class FrameFacts:
     saturation_adu: float
     pixel_scale_arcsec: float
     pointing: SkyPosition | None
-    zero_level_adu: float | None = None
-    nonlinear_adu: float | None = None
+    zero_level_adu: float = UNKNOWN_ZERO
+    nonlinear_adu: float = 0.0
     linearity: tuple[float, ...] = ()

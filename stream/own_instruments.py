@@ -15,8 +15,7 @@ from stream.own_parts import guarded, load_part, name_of_part, refuse_result
 from stream.timestamps import SkyPosition, altitude_deg
 
 _POSITIVE = ("exposure_s", "time_mjd_utc", "gain_e_per_adu", "saturation_adu", "pixel_scale_arcsec")
-_NOT_NEGATIVE = ("time_resolution_s", "read_noise_e", "dark_current_e_per_s")
-_OPTIONAL = ("zero_level_adu", "nonlinear_adu")
+_NOT_NEGATIVE = ("time_resolution_s", "read_noise_e", "dark_current_e_per_s", "nonlinear_adu")
 _LATEST_MJD = 100_000.0  # the year 2132: a Julian date that nobody made modified is beyond it
 _LARGEST_BINNING = 64
 
@@ -79,8 +78,8 @@ def with_detector_of(facts: FrameFacts, camera: Camera) -> FrameFacts:
     """The same with zero level and linearity of the camera, where the class that read the header gave none."""
     return replace(
         facts,
-        zero_level_adu=camera.zero_level_adu if facts.zero_level_adu is None else facts.zero_level_adu,
-        nonlinear_adu=camera.nonlinear_adu if facts.nonlinear_adu is None else facts.nonlinear_adu,
+        zero_level_adu=facts.zero_level_adu if facts.zero_level_adu >= 0.0 else camera.zero_level_adu,
+        nonlinear_adu=facts.nonlinear_adu or camera.nonlinear_adu,
         linearity=facts.linearity or camera.linearity,
     )
 
@@ -97,10 +96,8 @@ def _what_is_wrong(facts: object, site: Site) -> str:
         if not math.isfinite(value) or value < 0.0 or (value == 0.0 and field in _POSITIVE):
             bound = "greater than 0" if field in _POSITIVE else "at least 0"
             return f"{field} {value} where a number {bound} is required"
-    for field in _OPTIONAL:
-        given = getattr(facts, field)
-        if given is not None and not 0.0 <= float(given) < math.inf:
-            return f"{field} {given} where None or a number at least 0 is required"
+    if not math.isfinite(float(facts.zero_level_adu)):
+        return f"zero_level_adu {facts.zero_level_adu} where a number is required, -1 where nobody knows it"
     if not all(math.isfinite(float(one)) for one in facts.linearity):
         return f"linearity {facts.linearity} where finite coefficients are required"
     if facts.time_mjd_utc > _LATEST_MJD:
@@ -127,7 +124,6 @@ def _wrong_pointing(facts: FrameFacts, site: Site) -> str:
 def _plain(facts: FrameFacts) -> FrameFacts:
     """The same in Python's own numbers: those of numpy fit into no message."""
     numbers: dict[str, Any] = {field: float(getattr(facts, field)) for field in (*_POSITIVE, *_NOT_NEGATIVE)}
-    given = {field: getattr(facts, field) for field in _OPTIONAL}
-    numbers |= {field: None if value is None else float(value) for field, value in given.items()}
+    numbers["zero_level_adu"] = float(facts.zero_level_adu)
     numbers["linearity"] = tuple(float(one) for one in facts.linearity)
     return replace(facts, binning=int(facts.binning), **numbers)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream import config, instruments
+from stream import cameras, config, instruments
 from stream.config import (
     APERTURE_LADDER,
     DEFAULT_LABEL,
@@ -41,6 +41,7 @@ TAKEN_FROM_A_LIST = {
     "reader": "package.module:Class",
     "finder": "package.module:Class",
     "deblend_contrast": 0.1,
+    "linearity": [2e-6, -1e-11],
 }
 RELATED = {"photometry.annulus_inner_fwhm": 4.0}
 
@@ -238,7 +239,7 @@ def test_every_field_of_an_instrument_is_explained() -> None:
         *(f"Site.{name}" for name in ("longitude_deg", "latitude_deg", "height_m")),
         *(f"Instrument.{name}" for name in ("name", "site", "aperture_m", "keywords")),
     }
-    assert set(undocumented(instruments.__file__)) <= speaks_for_itself
+    assert {*undocumented(instruments.__file__), *undocumented(cameras.__file__)} <= speaks_for_itself
 
 
 def test_labels_say_what_a_photometer_does() -> None:
