@@ -16,7 +16,7 @@ import msgspec
 import tomli_w
 
 from stream.errors import ConfigurationError
-from stream.instruments import Instrument
+from stream.instruments import FrameFacts, Instrument
 from stream.own_parts import PartKind, is_part_name, short_name
 from stream.timestamps import SkyPosition
 
@@ -198,13 +198,18 @@ class CalibrationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """What is done to a frame before it is measured, apart from its masters, which have a version of their own."""
 
     zero_level_adu: NotNegative = 0.0
-    """Counts of a pixel without light, where there are no bias frames; matters for a flat field alone."""
+    """Counts of a pixel without light, as the camera writes it, where there are no bias frames; matters for a flat
+    field and a linearity correction. 0 takes that of the camera (`Camera.zero_level_adu`)."""
     rebin: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     """Squares of so many pixels on a side are summed."""
     median_filter: bool = False
     """Replace warm pixels by the median of 3 x 3."""
     remove_cosmic_rays: bool = False
     """Look for cosmic rays with L.A.Cosmic, and measure without the pixels that they hit."""
+
+    def zero_level_of(self, facts: FrameFacts) -> float:
+        """Counts of a (rebinned) pixel without light, where no bias frames tell; `UNKNOWN_ZERO` if nothing tells."""
+        return self.zero_level_adu * self.rebin**2 if self.zero_level_adu else facts.zero_level_adu
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -228,12 +233,18 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that is measured of a source; the first ones are shown and exported, those with a name on demand."""
 
     def __post_init__(self) -> None:
-        """Refuse a recipe that measures nothing, or two things by one label."""
+        """Refuse a recipe that measures nothing, two things by one label, or corrects sums of pixels."""
         labels = self.labels()
         if not labels or len(set(labels)) < len(labels):
             raise ConfigurationError(
                 f"photometers ({', '.join(labels) or 'none'}) must be at least one, each with a label of its own"
             )
+        for name, camera in self.instrument.cameras.items():
+            if camera.linearity and self.calibration.rebin > 1:
+                raise ConfigurationError(
+                    f"calibration.rebin ({self.calibration.rebin}) must be 1: cameras.{name} has a linearity "
+                    "correction, which holds for single pixels"
+                )
 
     def labels(self) -> tuple[str, ...]:
         """Labels of the photometers."""

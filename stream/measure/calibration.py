@@ -1,6 +1,7 @@
 """Calibration: bias, dark current and flat field, applied where a frame is looked at.
 
-A calibrated pixel is (counts x gain - zero - dark x exposure) / response. Nothing is applied to a whole frame unless
+A calibrated pixel is (L(counts x gain - zero) - dark x exposure) / response, where L corrects a detector that is not
+linear and changes nothing elsewhere. Nothing is applied to a whole frame unless
 somebody asks for a whole frame: the measuring functions cut stamps, and stamps are calibrated as they are cut.
 """
 
@@ -17,13 +18,13 @@ from stream.instruments import FrameFacts
 from stream.measure.cosmic_rays import MARGIN_PX, PixelNoise, find_cosmic_rays
 from stream.measure.exposure import CalibrationNoise, Exposure
 from stream.measure.frames import Frame
-from stream.measure.masters import Master
+from stream.measure.linearity import linearise, read_variance_of
+from stream.measure.masters import SAME_EXPOSURE, Master
 from stream.measure.rebinning import rebin_frame
 from stream.messages import FloatArray
 
 _WARM_SIGMA = 5.0
 _SHARPEST_NEIGHBOUR_SHARE = 0.15  # as for hot pixels: no star that can be measured is that narrow
-_SAME_EXPOSURE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Calibration:
             )
             raise FrameRejectedError(Reason.WRONG_SHAPE, sentence)
         dark = self.dark
-        if dark is not None and dark.holds_zero and abs(dark.exposure_s / facts.exposure_s - 1.0) > _SAME_EXPOSURE:
+        if dark is not None and dark.holds_zero and abs(dark.exposure_s / facts.exposure_s - 1.0) > SAME_EXPOSURE:
             sentence = (
                 f"{frame.name} is exposed for {facts.exposure_s} s, the dark frames of {dark.name} for "
                 f"{dark.exposure_s} s: without bias frames the same exposure is required"
@@ -103,6 +104,7 @@ class CalibratedFrame:
         electrons = self.frame.electrons()
         bias, dark, flat = self._masters()
         electrons -= np.float32(self._zero_e()) if bias is None else bias.values
+        electrons = linearise(electrons, self.facts)
         dark_s = np.float32(self.facts.exposure_s)
         electrons -= np.float32(self._header_dark_e()) if dark is None else dark.values * dark_s
         if flat is not None:
@@ -119,10 +121,14 @@ class CalibratedFrame:
         """The same squares before calibration: saturation is a matter of what was counted."""
         return self.frame.stamps(corners, side_px)
 
+    def nonlinear_stamps(self, corners: NDArray[np.intp], side_px: int) -> NDArray[np.bool_] | None:
+        """Where the stored counts are beyond those of a linear detector, corrected or not."""
+        return self.frame.nonlinear_stamps(corners, side_px)
+
     def noise_stamps(self, corners: NDArray[np.intp], side_px: int) -> CalibrationNoise | None:
         """What the masters do to the noise of the same pixels."""
         bias, dark, flat = self._masters()
-        if bias is None and dark is None and flat is None:
+        if bias is None and dark is None and flat is None and not self.facts.linearity:
             return None
         shape = (len(corners), side_px, side_px)
         response, relative = np.ones(shape), np.zeros(shape)
@@ -136,6 +142,8 @@ class CalibratedFrame:
             rate = dark.stamps(corners, side_px)
             # Its own photons too: a warm pixel is noisier than the sky around it.
             additive += exposure_s**2 * dark.variance_of(rate) + exposure_s * np.maximum(rate, 0.0)
+        if self.facts.linearity:
+            additive += read_variance_of(self._above_zero(corners, side_px), self.facts)
         if flat is not None:
             response = flat.stamps(corners, side_px)
             relative = flat.variance_of(response) / response**2
@@ -162,15 +170,20 @@ class CalibratedFrame:
         dark = self.calibration.dark if self.calibration is not None else None
         if dark is not None and dark.holds_zero:
             return 0.0
-        return self.settings.zero_level_adu * self.facts.gain_e_per_adu
+        return max(self.settings.zero_level_of(self.facts), 0.0) * self.facts.gain_e_per_adu
 
     def _header_dark_e(self) -> float:
         return self.facts.dark_current_e_per_s * self.facts.exposure_s
 
-    def _calibrated(self, corners: NDArray[np.intp], side_px: int) -> FloatArray:
+    def _above_zero(self, corners: NDArray[np.intp], side_px: int) -> FloatArray:
         stamps = self.frame.stamps(corners, side_px)
-        bias, dark, flat = self._masters()
+        bias = self._masters()[0]
         stamps -= self._zero_e() if bias is None else bias.stamps(corners, side_px)
+        return stamps
+
+    def _calibrated(self, corners: NDArray[np.intp], side_px: int) -> FloatArray:
+        stamps = linearise(self._above_zero(corners, side_px), self.facts)
+        _, dark, flat = self._masters()
         if dark is None:
             stamps -= self._header_dark_e()
         else:
@@ -193,7 +206,7 @@ def calibrate(frame: Frame, settings: CalibrationSettings, calibration: Calibrat
     frame = rebin_frame(frame, settings.rebin)
     if calibration is not None:
         calibration.check(frame)
-    elif not settings.median_filter and not settings.remove_cosmic_rays:
+    elif not settings.median_filter and not settings.remove_cosmic_rays and not frame.facts.linearity:
         return frame
     return CalibratedFrame(frame, settings, calibration)
 

@@ -21,7 +21,8 @@ class CalibrationNoise:
     response : array
         What the values were divided by: a source of S calibrated electrons has a Poisson variance of S / response.
     additive : array
-        Variance that bias and dark frames bring in, with the shot noise of the dark current itself, e-^2.
+        Variance that bias and dark frames bring in, with the shot noise of the dark current itself and, where the
+        counts were linearised, the read noise, e-^2.
     relative : array
         Variance that the flat field brings in, per squared electron of sky and source.
     """
@@ -78,6 +79,9 @@ class Exposure(Protocol):
 
     def stored_stamps(self, corners: NDArray[np.intp], side_px: int) -> FloatArray | None:
         """The same before calibration; None where `stamps` is that already."""
+
+    def nonlinear_stamps(self, corners: NDArray[np.intp], side_px: int) -> NDArray[np.bool_] | None:
+        """Mark the same pixels where the detector is not linear; None where nobody knows of such a limit."""
 
     def noise_stamps(self, corners: NDArray[np.intp], side_px: int) -> CalibrationNoise | None:
         """What calibration does to the noise of the same pixels; None where nothing was done."""

@@ -27,6 +27,7 @@ from stream.measure.hdus import (
     read_header,
 )
 from stream.measure.headers import BLOCK_BYTES, MAX_HEADER_BYTES, ImageLayout, image_layout, parse_header
+from stream.measure.stamps import cut_stamps
 from stream.messages import FloatArray
 
 __all__ = ["BLOCK_BYTES", "Frame", "FramePeek", "list_frames", "parse_header", "read_frame"]
@@ -64,6 +65,8 @@ class Frame:
         Stored values, read-only, in the byte order of the file; counts are ``pixels * bscale + bzero``.
     blank : int or None
         Stored value that means "no value".
+    nonlinear : array of bool, shape (rows, columns), or None
+        Squares with a pixel beyond the counts of a linear detector, where pixels were rebinned.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Frame:
     blank: int | None
     facts: FrameFacts
     header: Header
+    nonlinear: NDArray[np.bool_] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -133,6 +137,16 @@ class Frame:
 
     def stored_stamps(self, corners: NDArray[np.intp], side_px: int) -> None:
         """None: `stamps` is what is stored."""
+
+    def nonlinear_stamps(self, corners: NDArray[np.intp], side_px: int) -> NDArray[np.bool_] | None:
+        """Mark the pixels of squares that reach the counts from which on the detector is not linear.
+
+        None where nobody knows of such a limit.
+        """
+        limit_e = self.facts.nonlinear_adu * self.facts.gain_e_per_adu
+        if self.nonlinear is not None:
+            return cut_stamps(self.nonlinear, corners, side_px, False)
+        return self.stamps(corners, side_px) >= limit_e if limit_e else None
 
     def noise_stamps(self, corners: NDArray[np.intp], side_px: int) -> None:
         """None: nothing was calibrated."""

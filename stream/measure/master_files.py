@@ -109,7 +109,7 @@ def _add_master(made: NightMasters, group: CalibrationGroup, recipe: Recipe, rea
     bias, dark = made.masters.get(("bias", camera)), made.masters.get(("dark", camera))
     check_fits(frames, group.kind, bias)
     check_fits(frames, group.kind, dark)
-    below = Below(bias, dark, settings.zero_level_adu, read_variance.get(camera))
+    below = Below(bias, dark, settings.zero_level_of(frames[0].facts), read_variance.get(camera))
     if group.kind == "bias":
         made.masters["bias", camera] = make_bias(frames, camera)
         read_variance[camera] = measured_read_variance(frames)

@@ -21,8 +21,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.cameras import UNKNOWN_ZERO
 from stream.errors import ConfigurationError
 from stream.measure.frames import Frame
+from stream.measure.linearity import linearise
 from stream.measure.stamps import cut_stamps
 from stream.messages import FloatArray
 
@@ -33,6 +35,9 @@ _CLIP_SIGMA = 5.0
 _HOT_SIGMA = 20.0
 _DEAD_RESPONSE = 0.5
 _LOWEST_RESPONSE = 0.01
+_SHADED_SHARE, _SHADED_RESPONSE = 0.001, 0.5  # fraction of the pixels, and of the light
+SAME_EXPOSURE = 0.01
+"""Exposures that differ by less, relatively, are the same."""
 _NEIGHBOURHOOD_PX = 5
 _MESHES_PER_SIDE = 16
 _BRIGHTEST_MESHES = 4
@@ -87,12 +92,17 @@ class Master:
 class Below:
     """What is taken off a frame before it is looked at: its zero level, and its dark current.
 
-    `read_variance` is that of one pixel of one frame, e-^2; None where no bias frames told it.
+    Attributes
+    ----------
+    zero_level_adu : float
+        Where there are no bias frames; `UNKNOWN_ZERO` where nothing tells it.
+    read_variance : float or None
+        That of one pixel of one frame, e-^2; None where no bias frames told it.
     """
 
     bias: Master | None = None
     dark: Master | None = None
-    zero_level_adu: float = 0.0
+    zero_level_adu: float = UNKNOWN_ZERO
     read_variance: float | None = None
 
     def read_variance_of(self, frame: Frame) -> float:
@@ -102,14 +112,23 @@ class Below:
     def taken_off(self, frame: Frame, rows: slice) -> NDArray[np.float32]:
         """Electrons of some rows above zero, without dark current."""
         electrons = _rows_of(frame, rows)
-        holds_zero = self.dark is not None and self.dark.holds_zero
         if self.bias is not None:
             electrons -= self.bias.values[rows]
-        elif not holds_zero:
+        elif self.zero_level_adu > 0.0:
             electrons -= np.float32(self.zero_level_adu * frame.facts.gain_e_per_adu)
-        if self.dark is not None:
+        electrons = linearise(electrons, frame.facts)
+        if self.dark is not None and (not self.dark.holds_zero or self._is_as_long(frame)):
             electrons -= self.dark.values[rows] * np.float32(frame.facts.exposure_s)
         return electrons
+
+    def knows_zero_of(self, frame: Frame) -> bool:
+        """Whether the zero level is among what is taken off."""
+        return self.bias is not None or self.zero_level_adu >= 0.0 or self._is_as_long(frame)
+
+    def _is_as_long(self, frame: Frame) -> bool:
+        """Whether the darks are exposed as long as a frame: only then the zero level within them is that of it."""
+        dark = self.dark
+        return dark is not None and abs(dark.exposure_s / frame.facts.exposure_s - 1.0) <= SAME_EXPOSURE
 
 
 def make_bias(frames: Sequence[Frame], name: str) -> Master:
@@ -143,8 +162,8 @@ def make_dark(frames: Sequence[Frame], name: str, below: Below) -> tuple[Master,
         total_s = np.where(kept, per_frame, 0.0).sum(axis=0)
         values[rows] = np.where(kept, stack, 0.0).sum(axis=0) / np.maximum(total_s, 1e-9)
     n, total_s = len(frames), float(exposures.sum())
-    holds_zero = below.bias is None and below.zero_level_adu == 0.0
-    if holds_zero and np.ptp(exposures) > 0.01 * exposures.max():
+    holds_zero = below.bias is None and below.zero_level_adu < 0.0
+    if holds_zero and np.ptp(exposures) > SAME_EXPOSURE * exposures.max():
         raise ConfigurationError(
             f"dark frames of {name} are exposed for {exposures.min():g} to {exposures.max():g} s: without bias frames "
             "they must be of one exposure"
@@ -167,7 +186,8 @@ def make_flat(frames: Sequence[Frame], name: str, below: Below) -> tuple[Master,
     Raises
     ------
     ConfigurationError
-        If a frame is too faint or saturated.
+        If a frame is too faint or saturated, or part of the field lies in the shade and nothing tells the zero level:
+        it would be taken for light there, and all that is measured at the edge of the shade would be wrong.
     """
     from scipy import ndimage
 
@@ -179,6 +199,7 @@ def make_flat(frames: Sequence[Frame], name: str, below: Below) -> tuple[Master,
         values[rows] = np.median(stack, axis=0)
     brightest = _brightest_level(values)
     values /= np.float32(brightest)
+    _refuse_shade_on_unknown_zero(values, frames[0], name, below)
     share = median_variance_factor(len(frames))
     electrons = levels * brightest
     slope = share * float(np.mean(1.0 / electrons))
@@ -189,6 +210,18 @@ def make_flat(frames: Sequence[Frame], name: str, below: Below) -> tuple[Master,
     binning = frames[0].facts.binning
     exposure_s = float(np.mean([frame.facts.exposure_s for frame in frames]))
     return Master("flat", name, values, binning, len(frames), exposure_s, slope, constant), dead
+
+
+def _refuse_shade_on_unknown_zero(values: NDArray[np.float32], frame: Frame, name: str, below: Below) -> None:
+    if below.knows_zero_of(frame):
+        return
+    lowest = float(np.nanquantile(values, _SHADED_SHARE))
+    if lowest < _SHADED_RESPONSE:
+        raise ConfigurationError(
+            f"flat frames of {name} fall to {lowest:.0%} of the brightest part of the field, and nothing tells the "
+            "zero level of the camera, which would be taken for light there: bias frames, cameras.zero_level_adu of "
+            "the instrument or calibration.zero_level_adu of the recipe are required"
+        )
 
 
 def measured_read_variance(frames: Sequence[Frame]) -> float:

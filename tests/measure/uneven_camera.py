@@ -51,7 +51,7 @@ class UnevenCamera:
         """Masters of so many frames each; a flat always, bias and dark as asked for."""
         biases = [self.expose(0.0, 0.0, generator) for _ in range(n_frames)]
         bias = make_bias(biases, "1") if "bias" in kinds else None
-        below = Below(bias, None, 0.0, measured_read_variance(biases))
+        below = Below(bias, read_variance=measured_read_variance(biases))
         dark, hot = None, np.zeros(self.response.shape, dtype=bool)
         if "dark" in kinds:
             darks = [self.expose(0.0, DARK_EXPOSURE_S, generator) for _ in range(n_frames)]
