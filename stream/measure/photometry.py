@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 
 from stream.config import APERTURE_LABEL, FORCED_PHOTOMETERS, OPTIMAL_LABEL, PhotometerSettings, PhotometrySettings
 from stream.flags import NOT_MEASURED, Flag
+from stream.measure.apertures import Aperture, aperture_on_frame
 from stream.measure.background import LocalBackground, annulus_pixels, clipped_background
 from stream.measure.exposure import Exposure
 from stream.measure.own_photometry import OwnMeasuring, is_own_kind, read_only
 from stream.measure.pixel_variance import PixelVariance
 from stream.measure.protocols import BackgroundStamps
-from stream.measure.psf import FWHM_PER_SIGMA, Psf
+from stream.measure.psf import Psf
 from stream.measure.stamps import cut_stamps
 from stream.messages import FloatArray
 
@@ -145,8 +146,10 @@ def measure_forced_fluxes(
     annulus = clipped_background(
         masked.reshape(len(stamps), geometry.side_px**2)[:, geometry.annulus], settings.annulus_clip_sigma
     )
-    apertures = [_aperture(photometer, psf, settings, geometry) for photometer in photometers]
-    standard = _aperture(PhotometerSettings(), psf, settings, geometry)
+    standard, *apertures = (
+        aperture_on_frame(one, psf, settings, inner_px=geometry.inner_px, half_side_px=geometry.half_side_px)
+        for one in (PhotometerSettings(), *photometers)
+    )
     core = _Core.cut(stamps, bad, positions - place.middles, psf, standard, max([standard, *apertures]))
     backgrounds = {"annulus": annulus, "mesh": mesh if mesh is not None else annulus}
     core, hit = _without_cosmic_rays(core, frame, place)
@@ -197,45 +200,6 @@ class _Placement:
         return cls(middles, middles - half_side_px, np.asarray(inside), np.asarray(whole))
 
 
-class _Aperture(NamedTuple):
-    """Semi-axes of an aperture, pixels; the major one lies along that of the profile."""
-
-    major_px: float
-    minor_px: float
-
-    @property
-    def area_px(self) -> float:
-        """Sum of the weights of its pixels: the area."""
-        return math.pi * self.major_px * self.minor_px
-
-    @property
-    def squared_weights_px(self) -> float:
-        """Sum of the squared weights: pixels on the edge count in part.
-
-        Along an edge that cuts pixels anywhere, w (1 - w) adds up to 1/6 a pixel of its length, whatever the angle;
-        the length of an ellipse is Ramanujan's.
-        """
-        a, b = self.major_px, self.minor_px
-        length = math.pi * (3.0 * (a + b) - math.sqrt((3.0 * a + b) * (a + 3.0 * b)))
-        return max(self.area_px - length / 6.0, 0.5 * self.area_px)
-
-
-def _aperture(
-    photometer: PhotometerSettings, psf: Psf, settings: PhotometrySettings, geometry: StampGeometry
-) -> _Aperture:
-    """Aperture of a photometer on this frame, within its limits in pixels.
-
-    A long trail may reach over the stamp, and into the stamp of the next source: the aperture ends before.
-    """
-    if photometer.semi_axes_px is not None:
-        major, minor = photometer.semi_axes_px
-        return _Aperture(min(major, geometry.half_side_px), min(minor, geometry.half_side_px))
-    radius = (photometer.radius_fwhm or settings.aperture_radius_fwhm) * psf.fwhm_px
-    radius = min(max(radius, settings.aperture_min_px), settings.aperture_max_px, geometry.inner_px)
-    sigmas = min(radius / (psf.fwhm_px / FWHM_PER_SIGMA), geometry.half_side_px / psf.semi_major_sigma_px)
-    return _Aperture(sigmas * psf.semi_major_sigma_px, sigmas * psf.semi_minor_sigma_px)
-
-
 def _without_cosmic_rays(core: _Core, frame: Exposure, place: _Placement) -> tuple[_Core, NDArray[np.bool_]]:
     """Leave out the pixels that cosmic rays hit; also which sources have one within their standard aperture."""
     rays = frame.cosmic_rays(core.corners(place), core.side_px)
@@ -256,7 +220,7 @@ def _fluxes(
     core: _Core,
     variances: dict[str, PixelVariance],
     backgrounds: dict[str, LocalBackground],
-    photometers: Sequence[tuple[PhotometerSettings, _Aperture]],
+    photometers: Sequence[tuple[PhotometerSettings, Aperture]],
 ) -> dict[str, Flux]:
     """Measure all photometers; the optimal profile stands in for what is missing within an aperture."""
     fluxes = {}
@@ -315,7 +279,7 @@ def _own_fluxes(
     place: _Placement,
     *,
     backgrounds: dict[str, LocalBackground],
-    photometers: Sequence[tuple[PhotometerSettings, _Aperture]],
+    photometers: Sequence[tuple[PhotometerSettings, Aperture]],
 ) -> dict[str, Flux]:
     """Measure the photometers that a class of the user's own takes part in; no flux without its error."""
     backgrounds = backgrounds | measuring.backgrounds([photometer for photometer, _ in photometers])
@@ -386,8 +350,8 @@ class _Core:
         bad: NDArray[np.bool_] | None,
         offsets: FloatArray,
         psf: Psf,
-        standard: _Aperture,
-        largest: _Aperture,
+        standard: Aperture,
+        largest: Aperture,
     ) -> _Core:
         """Cut the part that profile and apertures reach; `offsets` are positions from the middle pixel."""
         middle = stamps.shape[1] // 2
@@ -433,7 +397,7 @@ class _Core:
         highest = np.where(self.in_aperture & self.usable, electrons, -np.inf).max(axis=(1, 2))
         return np.where(np.isfinite(highest), highest, np.nan)
 
-    def sum_aperture(self, data: FloatArray, aperture: _Aperture) -> FloatArray:
+    def sum_aperture(self, data: FloatArray, aperture: Aperture) -> FloatArray:
         """Exact sums over an aperture around each source.
 
         The stamps are laid one above the other, so that one call does all.
