@@ -18,7 +18,6 @@ from stream.messages import FloatArray
 
 _FEWEST_CYCLES = 2.0
 _MOST_FREQUENCIES = 4_000_000
-_REFINEMENTS = 2
 _TRANSFORM_PRECISION = 1e-7
 
 
@@ -281,25 +280,28 @@ def with_peak(
 
 
 def _refined_peak(series: TimeSeries, grid: Grid, explained: FloatArray) -> tuple[float, Sinusoid]:
-    """Highest grid point of at least two cycles, then the top of a parabola through exact powers around it."""
+    """Highest grid point of at least two cycles, a parabola through its neighbours, then one through exact powers."""
     frequency = grid.frequency_hz()
     span = float(series.time_s[-1] - series.time_s[0])
     allowed = np.flatnonzero(frequency >= (_FEWEST_CYCLES - 1e-9) / span)
-    best = float(frequency[allowed[int(np.argmax(explained[allowed]))]])
+    index = int(allowed[int(np.argmax(explained[allowed]))])
+    best, half = float(frequency[index]), 0.5 * grid.step_hz
     weights = 1.0 / series.flux_err**2
 
     def fit_at(frequency_hz: float) -> Sinusoid:
         return fit_sinusoid(series.time_s, series.flux, weights=weights, frequency_hz=frequency_hz)
 
-    half = 0.5 * grid.step_hz
-    for _ in range(_REFINEMENTS):
-        low, top, high = (fit_at(best + shift).explained for shift in (-half, 0.0, half))
-        curvature = low - 2.0 * top + high
-        if curvature >= 0.0:
-            break
-        best += float(np.clip(0.5 * (low - high) / curvature, -1.0, 1.0)) * half
+    if 0 < index < len(explained) - 1:
+        best += _top_of_parabola(*explained[index - 1 : index + 2]) * grid.step_hz
         half *= 0.3
+    best += _top_of_parabola(*(fit_at(best + shift).explained for shift in (-half, 0.0, half))) * half
     return best, fit_at(best)
+
+
+def _top_of_parabola(low: float, top: float, high: float) -> float:
+    """Place of the maximum in steps from the middle one of three points, at most one step away; 0 if there is none."""
+    curvature = low - 2.0 * top + high
+    return float(np.clip(0.5 * (low - high) / curvature, -1.0, 1.0)) if curvature < 0.0 else 0.0
 
 
 def _frequency_error(scatter_of_mean: float, amplitude: float, span: float) -> float:
