@@ -19,11 +19,11 @@ from stream.errors import FrameRejectedError, Reason
 from stream.flags import Flag
 from stream.instruments import LOWEST_ALTITUDE_DEG
 from stream.measure.alignment import Alignment, AlignmentStars, align
-from stream.measure.background import mesh_background
 from stream.measure.calibration import Calibration, calibrate
 from stream.measure.centroids import centre_stars
 from stream.measure.exposure import Exposure
 from stream.measure.frames import Frame
+from stream.measure.mesh import mesh_background
 from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
 from stream.measure.psf import FWHM_PER_SIGMA, SMALLEST_SIGMA_PX, Psf
 from stream.measure.transform import Transform
@@ -136,7 +136,11 @@ def _measure(frame: Exposure, reference: Reference, recipe: Recipe, transform: T
     mesh = None
     if any(photometer.background == "mesh" for photometer in recipe.photometers):
         mesh = mesh_background(
-            frame.electrons(), positions, mesh_px=recipe.detection.mesh_px, bad_pixels=reference.bad_pixels
+            frame.electrons(),
+            positions,
+            mesh_px=recipe.detection.mesh_px,
+            keep_off_px=reference.geometry.inner_px,
+            bad_pixels=reference.bad_pixels,
         )
 
     def measured(at: FloatArray, photometers: tuple[PhotometerSettings, ...]) -> ForcedFluxes:
