@@ -7,6 +7,7 @@ somebody asks for a whole frame: the measuring functions cut stamps, and stamps 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +20,12 @@ from stream.measure.cosmic_rays import MARGIN_PX, PixelNoise, find_cosmic_rays
 from stream.measure.exposure import CalibrationNoise, Exposure
 from stream.measure.frames import Frame
 from stream.measure.linearity import linearise, read_variance_of
-from stream.measure.masters import SAME_EXPOSURE, Master
+from stream.measure.masters import SAME_EXPOSURE, Kind, Master
 from stream.measure.rebinning import rebin_frame
 from stream.messages import FloatArray
 
 _WARM_SIGMA = 5.0
+_FIELD_PX, _ALL_BAD = 5, 0.99
 _SHARPEST_NEIGHBOUR_SHARE = 0.15  # as for hot pixels: no star that can be measured is that narrow
 
 
@@ -38,6 +40,8 @@ class Calibration:
     bias, dark, flat : Master or None
     bad_pixels : array of bool, shape of the frames, or None
         Dead and hot pixels by the masters, and those that somebody listed.
+    unlit : array of int, shape (n_pixels,), or None
+        Those of them, by their number in the flattened frame, that make up wide fields: corners without light.
     """
 
     key: str
@@ -46,6 +50,15 @@ class Calibration:
     dark: Master | None = None
     flat: Master | None = None
     bad_pixels: NDArray[np.bool_] | None = None
+    unlit: NDArray[np.intp] | None = None
+
+    @classmethod
+    def of(
+        cls, key: str, version: str, masters: Mapping[Kind, Master], bad_pixels: NDArray[np.bool_] | None
+    ) -> Calibration:
+        """Masters by kind, with the wide fields among the bad pixels found."""
+        unlit = None if bad_pixels is None else _wide_fields(bad_pixels)
+        return cls(key, version, masters.get("bias"), masters.get("dark"), masters.get("flat"), bad_pixels, unlit)
 
     def check(self, frame: Frame) -> None:
         """Raise FrameRejectedError if these masters are not for a frame of this shape, binning, gain or exposure."""
@@ -100,7 +113,10 @@ class CalibratedFrame:
         return self.frame.shape
 
     def electrons(self) -> NDArray[np.float32]:
-        """Return the whole frame, calibrated; without the filters for warm pixels and cosmic rays."""
+        """Return the whole frame, calibrated; without the filters for warm pixels and cosmic rays.
+
+        Wide fields of bad pixels are NaN: they are no sky, and would bend that of their surroundings.
+        """
         electrons = self.frame.electrons()
         bias, dark, flat = self._masters()
         electrons -= np.float32(self._zero_e()) if bias is None else bias.values
@@ -109,6 +125,8 @@ class CalibratedFrame:
         electrons -= np.float32(self._header_dark_e()) if dark is None else dark.values * dark_s
         if flat is not None:
             electrons /= flat.values
+        if self.calibration is not None and self.calibration.unlit is not None:
+            electrons.flat[self.calibration.unlit] = np.nan
         return electrons
 
     def stamps(self, corners: NDArray[np.intp], side_px: int) -> FloatArray:
@@ -209,6 +227,19 @@ def calibrate(frame: Frame, settings: CalibrationSettings, calibration: Calibrat
     elif not settings.median_filter and not settings.remove_cosmic_rays and not frame.facts.linearity:
         return frame
     return CalibratedFrame(frame, settings, calibration)
+
+
+def _wide_fields(bad: NDArray[np.bool_]) -> NDArray[np.intp] | None:
+    """Numbers of the bad pixels that lie with others in squares of 5 x 5; None if there are none.
+
+    What is smaller is mended from its neighbours where somebody needs a whole picture.
+    """
+    from scipy import ndimage
+
+    squares = ndimage.uniform_filter(np.pad(bad, _FIELD_PX, mode="edge").astype(np.float32), _FIELD_PX) > _ALL_BAD
+    inner = slice(_FIELD_PX, -_FIELD_PX)
+    fields = ndimage.maximum_filter(squares, _FIELD_PX)[inner, inner] & bad
+    return np.flatnonzero(fields) if fields.any() else None
 
 
 def _without_warm_pixels(stamps: FloatArray, read_noise_e: float) -> FloatArray:

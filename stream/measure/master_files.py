@@ -158,7 +158,7 @@ def load_calibration(folder: Path, key: str) -> Calibration | None:
         If a master cannot be read.
     """
     camera = key.partition(":")[0]
-    masters: dict[str, Master] = {}
+    masters: dict[Kind, Master] = {}
     digest = hashlib.sha256()
     for kind in _KINDS:
         path = _path(folder, key if kind == "flat" else camera, kind)
@@ -178,7 +178,7 @@ def load_calibration(folder: Path, key: str) -> Calibration | None:
     if not masters and bad is None:
         return None
     version = digest.hexdigest()[:12]
-    return Calibration(key, version, masters.get("bias"), masters.get("dark"), masters.get("flat"), bad)
+    return Calibration.of(key, version, masters, bad)
 
 
 def _path(folder: Path, name: str, kind: str) -> Path:

@@ -34,7 +34,7 @@ _BAND_ROWS = 64
 _CLIP_SIGMA = 5.0
 _HOT_SIGMA = 20.0
 _DEAD_RESPONSE = 0.5
-_LOWEST_RESPONSE = 0.01
+_LOWEST_RESPONSE = 0.05
 _SHADED_SHARE, _SHADED_RESPONSE = 0.001, 0.5  # fraction of the pixels, and of the light
 SAME_EXPOSURE = 0.01
 """Exposures that differ by less, relatively, are the same."""
@@ -180,7 +180,7 @@ def make_dark(frames: Sequence[Frame], name: str, below: Below) -> tuple[Master,
 def make_flat(frames: Sequence[Frame], name: str, below: Below) -> tuple[Master, NDArray[np.bool_]]:
     """Median of normalised flat frames of one key, and the dead pixels.
 
-    A pixel is dead where it sees less than half of the light of its neighbours, or less than a hundredth of that of
+    A pixel is dead where it sees less than half of the light of its neighbours, or less than a twentieth of that of
     the brightest part of the field.
 
     Raises

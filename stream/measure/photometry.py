@@ -165,6 +165,9 @@ def measure_forced_fluxes(
     flags[(core.bad & core.in_aperture).any(axis=(1, 2))] |= int(Flag.BAD_PIXEL)
     flags[hit] |= int(Flag.COSMIC_RAY)
     flags[peak_adu >= frame.facts.saturation_adu] |= int(Flag.SATURATED)
+    bent = frame.nonlinear_stamps(core.corners(place), core.side_px)
+    if bent is not None:
+        flags[(bent & core.in_aperture & core.usable).any(axis=(1, 2))] |= int(Flag.NONLINEAR)
     flags |= _reasons_not_measured(core, place, frame.shape, fluxes=fluxes)
     own = [one for one in asked if one[0].is_own]
     if own:
