@@ -78,3 +78,26 @@ def clipped_background(values: FloatArray, clip_sigma: float) -> LocalBackground
         first, last = low, high
     mean, sigma = _moments(sums, rows, first, last)
     return LocalBackground(centre + mean, sigma / _kept_sigma(clip_sigma), last - first)
+
+
+def _moments(
+    sums: FloatArray, rows: NDArray[np.intp], first: NDArray[np.intp], last: NDArray[np.intp]
+) -> tuple[FloatArray, FloatArray]:
+    count = np.maximum(last - first, 1)
+    mean = (sums[0, rows, last] - sums[0, rows, first]) / count
+    variance = (sums[1, rows, last] - sums[1, rows, first]) / count - mean**2
+    return mean, np.sqrt(np.maximum(variance, 0.0))
+
+
+def _median(ordered: FloatArray, rows: NDArray[np.intp], first: NDArray[np.intp], last: NDArray[np.intp]) -> FloatArray:
+    top = ordered.shape[1] - 1
+    lower = np.clip((first + last - 1) // 2, 0, top)
+    upper = np.clip((first + last) // 2, 0, top)
+    return 0.5 * (ordered[rows, lower] + ordered[rows, upper])
+
+
+def _kept_sigma(clip_sigma: float) -> float:
+    """Standard deviation of a unit normal distribution cut at +/- `clip_sigma`."""
+    density = math.exp(-0.5 * clip_sigma**2) / math.sqrt(2.0 * math.pi)
+    inside = math.erf(clip_sigma / math.sqrt(2.0))
+    return math.sqrt(1.0 - 2.0 * clip_sigma * density / inside)
