@@ -35,6 +35,8 @@ from tests.night.frames import write_frame
 from tests.night.ledger_rows import RECIPE, make_arrival, make_catalog, make_measured
 from tests.night.processes import counts_of
 
+pytestmark = pytest.mark.clock
+
 OTHER = msgspec.structs.replace(RECIPE, photometry=PhotometrySettings(aperture_radius_fwhm=1.25))
 
 
@@ -195,8 +197,6 @@ def test_a_worker_writes_no_files_before_it_is_told(tmp_path: Path) -> None:
 HANGUP = """
 import os, signal, sys, threading
 from stream.processes import on_stop_signals
-
-pytestmark = pytest.mark.clock
 stop = threading.Event()
 on_stop_signals(stop.set)
 print("ignored" if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else "ready", flush=True)

@@ -22,6 +22,8 @@ from tests.night.processes import is_alive
 from tests.night.waiting import wait_until
 from tests.server.fake_night import FakeNight
 
+pytestmark = pytest.mark.clock
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -131,8 +133,6 @@ def test_a_night_that_is_just_starting_is_waited_for(tmp_path: Path) -> None:
 
 PARENT = """
 import os, subprocess, sys
-
-pytestmark = pytest.mark.clock
 words = [*sys.argv[1:], "--parent", str(os.getpid())]
 page = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
 print(page.pid, page.stdout.readline(), flush=True)

@@ -21,12 +21,12 @@ from simulator.demo import FRAMES_FOLDER, N_BACKLOG, DemoOptions, run_demo
 from simulator.truth import load_truth
 from stream.errors import ConfigurationError, NightError
 
+pytestmark = pytest.mark.clock
+
 ROOT = Path(__file__).resolve().parents[2]
 
 WATCHER = """
 import os, pathlib, signal, sys, threading
-
-pytestmark = pytest.mark.clock
 out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
 out.mkdir(exist_ok=True)
 stop = threading.Event()
