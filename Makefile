@@ -1,6 +1,6 @@
 # make demo   a simulated night, reduced while it is "observed", with its live page
 # make test   everything the tests need, and the tests
-# make bench  600 simulated frames beside a plain photutils loop and the noise limit; writes docs/benchmarks.md
+# make bench  times, rates, latency, memory and noise, measured; writes docs/benchmarks.md
 # make bench-quick   two minutes of it; fails when the hot path falls behind its limit
 # make lint   style and types
 PYTHON ?= python3
@@ -21,7 +21,7 @@ test: $(VENV)/.installed-dev
 	@$(PYTEST) -m clock
 
 bench: $(VENV)/.installed
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.photometry_table
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
 bench-quick: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks --quick

@@ -1,31 +1,23 @@
-"""``make bench``: 600 simulated frames of each key, this program beside a plain photutils loop and the noise limit.
+"""Simulated frames of each key: this program beside a plain photutils loop and the noise limit.
 
-The variable source is compared with the other five and its true signal divided out; what is left is noise. The
-table is printed and written to ``docs/benchmarks.md``.
+The variable source is compared with the other five and its true signal divided out; what is left is noise.
 """
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import importlib.metadata
 import os
-import platform
 import subprocess
 import sys
-import tempfile
-import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.limits import READ_NOISE_E, STANDARD_FWHM, relative_noise
 from benchmarks.photutils_loop import StarsOfFirstFrame, measure_with_photutils
+from benchmarks.sections import Section
 from simulator.night import simulate_night
 from simulator.settings import NightSettings
 from simulator.truth import Truth, load_truth
@@ -41,11 +33,9 @@ VARIABLE, OTHERS = 2, (1, 3, 4, 5, 6)
 RADII = {APERTURE_LABEL: STANDARD_FWHM} | {f"{APERTURE_LABEL}_{radius}fwhm": radius for radius in LADDER_FWHM}
 SEED = 31
 COLUMNS = ("key", "method", "scatter %", "limit %", "over limit", "flux / truth", "ms a frame")
-PACKAGES = ("numpy", "scipy", "astropy", "photutils", "sep")
 _TIMED_FRAMES = 100
-_LINE = 120
 _TEXTS = (
-    "Printed by `make bench` on {today}: {n} simulated frames of each key, 512 x 512 pixels, six sources, the settings "
+    "{n} simulated frames of each key, 512 x 512 pixels, six sources, the settings "
     "of the tutorial. The variable source is compared with the other five and its true signal divided out. *limit* is "
     "the least scatter that the truth allows: the CCD equation for apertures (Howell 2006), the Cramer-Rao limit with "
     "the true profile for the optimal photometer, both with the background estimated in the annulus. *flux / truth* is "
@@ -60,7 +50,6 @@ _TEXTS = (
     "eight photometers of the standard recipe. It depends on what else the machine does; the ratio within one run is "
     "what counts.",
 )
-_PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,50 +175,8 @@ def run_bench(root: Path, n_images: int) -> list[Row]:
         reader.close()
 
 
-def as_markdown(rows: Sequence[Row], n_images: int, machine: str) -> str:
-    """The page of benchmarks."""
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+def noise_section(rows: Sequence[Row], n_images: int) -> Section:
+    """The table of noise."""
     known = f"{100.0 / np.sqrt(2.0 * n_images):.1f} %"
-    texts = (part.format(today=today, n=n_images, known=known) for part in _TEXTS)
-    lines = [
-        "# Benchmarks",
-        "",
-        *(line for text in texts for line in (*textwrap.wrap(text, _LINE), "")),
-        f"| {' | '.join(COLUMNS)} |",
-        f"|{'|'.join(['---'] * 2 + ['---:'] * (len(COLUMNS) - 2))}|",
-        *(f"| {' | '.join(row.cells())} |" for row in rows),
-        "",
-        f"Machine: {machine}. Python {platform.python_version()}, {versions}.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def machine() -> str:
-    """Processor and number of cores, without the name of the machine."""
-    model = platform.machine()
-    facts = Path("/proc/cpuinfo")
-    if facts.exists():
-        named = [line.partition(":")[2].strip() for line in facts.read_text().splitlines() if "model name" in line]
-        model = named[0] if named else model
-    return f"{model}, {os.cpu_count()} cores"
-
-
-def main(words: Sequence[str] | None = None) -> None:
-    """Run the benchmark, print the table, write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--frames", type=int, default=600, help="frames of each key")
-    parser.add_argument("--page", type=Path, default=_PAGE, help="the page that is written")
-    given = parser.parse_args(words)
-    with tempfile.TemporaryDirectory() as folder:
-        rows = run_bench(Path(folder), given.frames)
-    table = Table(*COLUMNS, title=f"{given.frames} frames of each key")
-    for row in rows:
-        table.add_row(*row.cells())
-    Console().print(table)
-    given.page.write_text(as_markdown(rows, given.frames, machine()), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    texts = tuple(part.format(n=n_images, known=known) for part in _TEXTS)
+    return Section("Noise of light curves", texts, COLUMNS, tuple(row.cells() for row in rows), n_words=2)

@@ -7,13 +7,13 @@ is that of the process, all of its threads.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.baseline import Baseline, read_and_convert, run_baseline
+from benchmarks.clocks import core_seconds
 from benchmarks.sample_frames import SampleFrames
 from benchmarks.sinks import CommitBench, PublishBench
 from stream.measure.alignment import align
@@ -25,6 +25,9 @@ from stream.messages import FrameMeasured
 from stream.pipeline import Reference, process_frame
 
 _ROWS = 300
+
+Loops = dict[str, tuple[Callable[[], object], int]]
+"""What is run, and how many frames it handles, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Effort:
 
     passes: int = 7
     baseline_frames: int = 4
-    baseline_passes: int = 2
+    baseline_passes: int = 3
 
 
 def measure_stages(frames: SampleFrames, scratch: Path, effort: Effort) -> StageTimes:
@@ -89,7 +92,7 @@ def measure_stages(frames: SampleFrames, scratch: Path, effort: Effort) -> Stage
     with ExitStack() as stack:
         ledger = stack.enter_context(CommitBench(scratch, way.recipe))
         publish = stack.enter_context(PublishBench(scratch))
-        loops: dict[str, tuple[Callable[[], object], int]] = {
+        loops: Loops = {
             "read": (way.read_all, n),
             "calibrate": (lambda: way.calibrate_all(read), n),
             "align": (lambda: way.align_all(exposures), n),
@@ -99,26 +102,19 @@ def measure_stages(frames: SampleFrames, scratch: Path, effort: Effort) -> Stage
             "total": (lambda: ledger.commit(way.process_all(way.read_all()), n), n),
             "floor": (lambda: [read_and_convert(path) for path in files], n),
         }
-        least = _least(loops, effort.passes)
-        least |= _least({"baseline": (lambda: run_baseline(baseline, few), len(few))}, effort.baseline_passes)
+        slow: Loops = {"baseline": (lambda: run_baseline(baseline, few), len(few))}
+        least = _least([loops | slow] * effort.baseline_passes + [loops] * (effort.passes - effort.baseline_passes))
     measure = least.pop("process") - least["align"] - least["calibrate"]
     return StageTimes(measure=measure, **least)
 
 
-def _least(loops: Mapping[str, tuple[Callable[[], object], int]], passes: int) -> dict[str, float]:
+def _least(rounds: Sequence[Loops]) -> dict[str, float]:
     """Least milliseconds a frame of each loop; the loops take turns, so that a busy minute meets all of them."""
-    times: dict[str, list[float]] = {name: [] for name in loops}
-    for _ in range(passes):
+    times: dict[str, list[float]] = {}
+    for loops in rounds:
         for name, (work, count) in loops.items():
-            times[name].append(1000.0 * core_seconds(work) / count)
+            times.setdefault(name, []).append(1000.0 * core_seconds(work) / count)
     return {name: min(found) for name, found in times.items()}
-
-
-def core_seconds(work: Callable[[], object]) -> float:
-    """Core time that a call takes, all threads of the process together."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
 
 
 class HotPath:

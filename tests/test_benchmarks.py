@@ -1,19 +1,37 @@
-"""The benchmark: the loop that we compare with measures well, and the page says what was found and where."""
+"""The benchmark: what we compare with measures well, what is timed is what the night runs, and limits are limits."""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from benchmarks.__main__ import report
+from benchmarks.baseline import Baseline, read_and_convert, run_baseline
+from benchmarks.camera import SETTINGS, Cameras
 from benchmarks.limits import READ_NOISE_E
-from benchmarks.photometry_table import COLUMNS, Row, as_markdown, machine
+from benchmarks.long_night import lengthen
+from benchmarks.photometry_table import COLUMNS, Row, noise_section
 from benchmarks.photutils_loop import StarsOfFirstFrame, measure_with_photutils
+from benchmarks.sample_frames import GZIPPED, TILED, Case, make_frames
+from benchmarks.sections import Section, machine, page
+from benchmarks.service import LatencySeries, latency_section
+from benchmarks.stage_table import LARGE, LEAST_RATIO, SMALL, StageTable
+from benchmarks.stages import Effort, HotPath, StageTimes, measure_stages
 from simulator.night import simulate_night
 from simulator.settings import NightSettings
 from simulator.truth import load_truth
+from stream.config import APERTURE_LABEL
+from stream.instruments import OPTICAM_MX
+from stream.measure.frames import read_frame
+from stream.messages import source_columns
+from stream.night.ledger import Ledger, LedgerReader
+from tests.night.ledger_rows import make_arrival
+
+TIMES = StageTimes(0.2, 0.0, 0.5, 1.0, 0.1, 0.1, total=2.0, floor=0.2, baseline=60.0)
 
 
 def test_the_photutils_loop_measures_the_truth(tmp_path: Path) -> None:
@@ -32,12 +50,122 @@ def test_the_photutils_loop_measures_the_truth(tmp_path: Path) -> None:
     assert found.flux.mean(axis=0)[:4] == pytest.approx(electrons.mean(axis=0)[:4], rel=0.01)
 
 
-def test_the_page_holds_the_table_and_no_place_of_this_machine() -> None:
-    rows = [Row("1:g", "forced optimal", 0.00412, 0.00400, 0.9987, 1.5)]
-    page = as_markdown(rows, 600, machine())
-    assert f"| {' | '.join(COLUMNS)} |" in page
-    assert "| 1:g | forced optimal | 0.4120 | 0.4000 | 1.030 | 0.9987 | 1.50 |" in page
-    assert "known to 2.9 %" in page
-    assert str(Path.cwd()) not in page
-    assert not platform.node() or platform.node() not in page
-    assert " cores. Python 3." in page
+@pytest.mark.parametrize("storage", [GZIPPED, TILED])
+def test_the_baseline_measures_what_this_program_measures(tmp_path: Path, storage: str) -> None:
+    frames = make_frames(tmp_path, Case(512, 6, storage), 3)
+    theirs = run_baseline(Baseline(frames), frames.paths[1:])
+    way = HotPath(frames)
+    ours = [message.source_table() for message in way.process_all(way.read_all())[1:]]
+    columns = source_columns(way.recipe.labels())
+    row = columns.index(f"{APERTURE_LABEL}_flux")
+    for found, table in zip(theirs, ours, strict=True):
+        flux, error = table[row], table[row + 1]
+        assert np.abs((found.flux - flux) / error).max() < 1.0
+        assert found.flux_err == pytest.approx(error, rel=0.1)
+
+
+def test_the_floor_holds_the_counts_of_the_frame(tmp_path: Path) -> None:
+    for storage in ("16-bit", GZIPPED, TILED):
+        path = make_frames(tmp_path, Case(128, 6, storage), 1).paths[0]
+        frame = read_frame(path, path.name, OPTICAM_MX())
+        floor = read_and_convert(path)
+        assert floor.dtype == np.float32
+        assert floor == pytest.approx(frame.pixels * frame.bscale + frame.bzero)
+
+
+def test_every_stage_of_a_case_is_timed_with_masters_and_cosmic_rays(tmp_path: Path) -> None:
+    frames = make_frames(tmp_path, Case(128, 8, calibrated=True, cleaned=True), 3)
+    assert frames.calibration is not None
+    times = measure_stages(frames, tmp_path / "ledger", Effort(passes=1, baseline_frames=1, baseline_passes=1))
+    assert min(times.read, times.align, times.measure, times.commit, times.publish) > 0.0
+    assert times.total > times.floor > 0.0
+    assert times.baseline_over_total == times.baseline / times.total
+    reader = LedgerReader(tmp_path / "ledger")
+    assert reader.counts().n_measured == 303
+    reader.close()
+
+
+def test_a_ratio_below_its_limit_fails_and_says_which(capsys: pytest.CaptureFixture[str]) -> None:
+    least = LEAST_RATIO[SMALL]
+    slow = StageTable({SMALL: with_ratio(0.99 * least), LARGE: with_ratio(2.0 * LEAST_RATIO[LARGE])})
+    assert report(slow) == 1
+    assert capsys.readouterr().err == (
+        f"error: 512 x 512 with 6 sources: the baseline takes {0.99 * least:.1f} times as long as file to row: "
+        f"{least:g} is required\n"
+    )
+    assert report(StageTable({case: with_ratio(1.01 * ratio) for case, ratio in LEAST_RATIO.items()})) == 0
+
+
+def with_ratio(ratio: float) -> StageTimes:
+    return StageTimes(0.2, 0.0, 0.5, 1.0, 0.1, 0.1, total=2.0, floor=0.2, baseline=2.0 * ratio)
+
+
+def test_the_tables_show_ratios_and_slopes() -> None:
+    more = StageTimes(0.2, 0.0, 0.5, 5.0, 0.1, 0.1, total=2.0 + 44 * 8 * 0.010, floor=0.2, baseline=60.0)
+    table = StageTable({Case(512, 6): TIMES, Case(512, 50): more})
+    assert table.section().rows[0][-2:] == ("10.0", "30.0")
+    assert table.slopes().rows == (("512", "6 to 50", "10.0"),)
+
+
+def test_a_night_is_lengthened_through_its_ledger(tmp_path: Path) -> None:
+    frames = make_frames(tmp_path, Case(128, 6), 4)
+    way, out = HotPath(frames), tmp_path / "out"
+    out.mkdir()
+    messages = way.process_all(way.read_all())
+    ledger = Ledger(out, way.recipe, folder=tmp_path)
+    try:
+        ledger.save_catalog(frames.catalog)
+        cameras = [msgspec.structs.replace(messages[0], key=key) for key in ("1:g", "2:r", "3:i")]
+        entered = ledger.enter([make_arrival(number) for number in range(3)])
+        ledger.commit(
+            [
+                msgspec.structs.replace(one, frame_id=frame.frame_id, path=frame.path)
+                for one, frame in zip(cameras, entered, strict=True)
+            ]
+        )
+    finally:
+        ledger.close()
+    lengthen(out, 2000)
+    reader = LedgerReader(out)
+    fluxes = reader.source_fluxes("2:r", way.recipe.default_label())
+    reader.close()
+    assert fluxes.flux.shape == (666, 6)
+    steps = np.diff(fluxes.time_mjd_utc) * 86400.0
+    assert steps == pytest.approx(SETTINGS.cadence_s, abs=1e-3)
+    assert fluxes.flux.std(axis=0) / fluxes.flux.mean(axis=0) == pytest.approx(0.005, rel=0.2)
+    assert np.ptp(fluxes.flux_err) > 0.0
+
+
+def test_cameras_write_frames_of_their_own_time_and_say_when_they_closed(tmp_path: Path) -> None:
+    cameras = Cameras()
+    closed = cameras.write_paced(tmp_path, range(40, 42), 0.05)
+    assert len(closed) == 6
+    moments = sorted(closed.values())
+    assert moments[3] - moments[0] >= 0.045
+    frames = [read_frame(tmp_path / name, name, OPTICAM_MX()) for name in closed]
+    assert {frame.facts.key for frame in frames} == {"1:g", "2:r", "3:i"}
+    step_s = (frames[3].facts.time_mjd_utc - frames[0].facts.time_mjd_utc) * 86400.0
+    assert step_s == pytest.approx(SETTINGS.cadence_s, abs=1e-3)
+
+
+def test_latencies_are_quantiles_of_every_frame() -> None:
+    seconds = np.linspace(0.0, 1.0, 1001)
+    series = LatencySeries(30.0, seconds, seconds + 0.001, {"night": 1.0, "worker": 4.0, "page": 0.5}, ())
+    rows = latency_section([series]).rows
+    assert rows[0] == ("30", "1001", "row", "500.0", "990.0", "999.0", "1000.0", "5.50")
+    assert rows[1][3] == "501.0"
+    few = LatencySeries(3.0, seconds[:9], seconds[:9], {}, ())
+    assert latency_section([few]).rows[0][5] == "-"
+
+
+def test_the_page_holds_the_tables_and_no_place_of_this_machine() -> None:
+    row = Row("1:g", "forced optimal", 0.00412, 0.00400, 0.9987, 1.5)
+    text = page([noise_section([row], 600), Section("Other", (), ("a", "b"), (("x", "1"),))])
+    assert f"| {' | '.join(COLUMNS)} |" in text
+    assert "| 1:g | forced optimal | 0.4120 | 0.4000 | 1.030 | 0.9987 | 1.50 |" in text
+    assert "known to 2.9 %" in text
+    assert "## Other\n\n| a | b |\n|---|---:|\n| x | 1 |\n" in text
+    assert machine() in text
+    assert str(Path.cwd()) not in text
+    assert not platform.node() or platform.node() not in text
+    assert " cores. Python 3." in text
