@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stream.diagnostics.budget import write_noise_budget
 from stream.diagnostics.conditions import write_alignment, write_background, write_header_times, write_psf
 from stream.diagnostics.folder import open_night
 from stream.diagnostics.pictures import write_aligned_films, write_apertures, write_target_films
 from stream.diagnostics.scatter import (
     write_growth_curves,
-    write_noise_budget,
     write_rms_vs_median,
     write_signal_to_noise,
 )
@@ -68,7 +68,7 @@ def _writers(out: Path, films: bool) -> Iterator[tuple[str, Callable[[], list[Pa
     for label in labels:
         yield f"{label}_rms_vs_median", lambda label=label: [write_rms_vs_median(out, label)]  # type: ignore[misc]
         yield f"{label}_signal_to_noise", lambda label=label: [write_signal_to_noise(out, label)]  # type: ignore[misc]
-    yield "noise_budget", lambda: [write_noise_budget(out)]
+        yield f"{label}_noise_budget", lambda label=label: [write_noise_budget(out, label)]  # type: ignore[misc]
     yield "growth", lambda: [write_growth_curves(out)]
     yield "apertures", lambda: write_apertures(out)
     if films:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from stream.analysis.choice import KeyChoice
 from stream.atomic_files import write_atomically
-from stream.config import PhotometerSettings, Recipe
+from stream.config import Recipe
+from stream.diagnostics.apertures import median_psf, night_aperture, standard_photometer
 from stream.diagnostics.folder import choices_of, open_night, place, save
 from stream.diagnostics.frames import FrameToShow, aligned_image, frames_to_show, read_image, stamp
 from stream.errors import AnalysisError
-from stream.measure.psf import FWHM_PER_SIGMA
-from stream.messages import Catalog, FloatArray
+from stream.messages import Catalog
 from stream.night.night_reader import FrameConditions, NightReader
 from stream.plots.fields import Apertures, apertures_figure
 from stream.plots.films import film
@@ -46,7 +46,7 @@ def write_apertures(out: Path) -> list[Path]:
                 continue
             apertures = _apertures(recipe, catalog, reader.conditions(key), choices.get(key))
             title = (
-                f"{key}    {_photometer(recipe).label}: semi-axes {apertures.semi_major_px:.1f} x "
+                f"{key}    {standard_photometer(recipe).label}: semi-axes {apertures.semi_major_px:.1f} x "
                 f"{apertures.semi_minor_px:.1f} px, annulus {apertures.inner_px:.1f} to {apertures.outer_px:.1f} px"
             )
             figure = apertures_figure(catalog, image, apertures, title)
@@ -116,39 +116,18 @@ def _readable(reader: NightReader, catalog: Catalog) -> Iterator[tuple[FrameToSh
 
 def _apertures(recipe: Recipe, catalog: Catalog, conditions: FrameConditions, choice: KeyChoice | None) -> Apertures:
     """The standard aperture at the median shape of the stars, within its limits."""
-    photometer, settings = _photometer(recipe), recipe.photometry
-    major, minor = (
-        _median(conditions[name], fallback[0])
-        for name, fallback in (
-            ("semi_major_sigma_px", catalog.semi_major_sigma_px),
-            ("semi_minor_sigma_px", catalog.semi_minor_sigma_px),
-        )
-    )
-    fwhm = FWHM_PER_SIGMA * float(np.sqrt(major * minor))
-    radius = (photometer.radius_fwhm or settings.aperture_radius_fwhm) * fwhm
-    inner, outer = settings.annulus_inner_fwhm * catalog.fwhm_px, settings.annulus_outer_fwhm * catalog.fwhm_px
-    sigmas = min(max(radius, settings.aperture_min_px), settings.aperture_max_px, inner) * FWHM_PER_SIGMA / fwhm
-    axes = photometer.semi_axes_px or (sigmas * major, sigmas * minor)
+    psf = median_psf(catalog, conditions)
+    aperture = night_aperture(standard_photometer(recipe), recipe, catalog, psf=psf)
+    settings = recipe.photometry
     return Apertures(
-        axes[0],
-        axes[1],
-        _median(conditions["orientation_deg"], catalog.orientation_deg[0]),
-        inner,
-        outer,
+        aperture.major_px,
+        aperture.minor_px,
+        psf.orientation_deg,
+        settings.annulus_inner_fwhm * catalog.fwhm_px,
+        settings.annulus_outer_fwhm * catalog.fwhm_px,
         choice.target if choice else 0,
         choice.comparisons if choice else (),
     )
-
-
-def _photometer(recipe: Recipe) -> PhotometerSettings:
-    """The standard aperture photometer; the first of all where there is none."""
-    standard = (one for one in recipe.photometers if one.kind == "aperture" and not one.name)
-    return next(standard, recipe.photometers[0])
-
-
-def _median(values: FloatArray, otherwise: float) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else otherwise
 
 
 def _caption(name: str, shown: FrameToShow) -> str:

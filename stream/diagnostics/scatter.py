@@ -19,26 +19,16 @@ from stream.analysis.ensemble import (
     relative_to_others,
     robust_scatter,
 )
-from stream.config import PhotometerSettings, Recipe
+from stream.config import Recipe
 from stream.diagnostics.folder import choices_of, open_night, save
-from stream.diagnostics.frames import detector_of
 from stream.errors import AnalysisError
-from stream.measure.noise import (
-    NoiseBudget,
-    NoiseFloor,
-    ScintillationSite,
-    fit_noise_floor,
-    noise_budget,
-    scintillation,
-)
+from stream.measure.noise import NoiseFloor, fit_noise_floor
 from stream.messages import FloatArray, SourceFluxes
-from stream.night.night_reader import NightReader
 from stream.plots.noise import (
     Curve,
     GrowthLine,
     StarScatter,
     growth_figure,
-    noise_budget_figure,
     rms_figure,
     signal_to_noise_figure,
 )
@@ -49,13 +39,6 @@ _LEAST_SHARE = 1e-6
 _MOST_GROWTH_STARS = 12
 _SEEN = 0.05
 _LEAST_OWN_SHARE = 0.1
-_PART_COLOURS = {
-    "shot": "#1b6ca8",
-    "sky": "#b8860b",
-    "dark current": "#7d5ba6",
-    "read noise": "#3a7d44",
-    "scintillation": "#c8553d",
-}
 
 
 def write_rms_vs_median(out: Path, label: str | None = None) -> Path:
@@ -79,7 +62,7 @@ def write_rms_vs_median(out: Path, label: str | None = None) -> Path:
 
 def rms_vs_median_figure(out: Path, label: str | None = None) -> tuple[str, Any]:
     """Return the photometer and the figure of `write_rms_vs_median`, for who shows it too."""
-    label, stars = _stars(out, label)
+    label, stars = scatter_of_stars(out, label)
     floors = [fit_noise_floor(one.flux_e, one.relative) for one in stars]
     curves = [[] if floor is None else [_floor_curve(one, floor)] for one, floor in zip(stars, floors, strict=True)]
     return label, rms_figure(stars, curves, f"Scatter against flux, {label}")
@@ -93,25 +76,8 @@ def write_signal_to_noise(out: Path, label: str | None = None) -> Path:
     AnalysisError
         If no key has ten measured frames.
     """
-    label, stars = _stars(out, label)
+    label, stars = scatter_of_stars(out, label)
     return save(signal_to_noise_figure(stars, f"Signal to noise, {label}"), out, f"{label}_signal_to_noise.png")
-
-
-def write_noise_budget(out: Path) -> Path:
-    """Write ``diag/noise_budget.png``: shot, sky, dark, read noise and scintillation against what was measured.
-
-    Of the standard aperture; the error of an optimal flux has no aperture to be split by.
-
-    Raises
-    ------
-    AnalysisError
-        If the night has no aperture photometer, or no key has ten measured frames.
-    """
-    with open_night(out) as reader:
-        photometer = _standard_aperture(reader.recipe())
-        _, stars = _stars(out, photometer.label)
-        curves = [_budget_curves(reader, one, photometer) for one in stars]
-    return save(noise_budget_figure(stars, curves, f"Noise budget, {photometer.label}"), out, "noise_budget.png")
 
 
 def write_growth_curves(out: Path) -> Path:
@@ -139,7 +105,14 @@ def write_growth_curves(out: Path) -> Path:
     return save(growth_figure(lines, "Curves of growth"), out, "growth.png")
 
 
-def _stars(out: Path, label: str | None) -> tuple[str, list[StarScatter]]:
+def scatter_of_stars(out: Path, label: str | None) -> tuple[str, list[StarScatter]]:
+    """The photometer (by default the one that the page shows), and `star_scatter` of every key that has ten frames.
+
+    Raises
+    ------
+    AnalysisError
+        If no key has.
+    """
     with open_night(out, label) as reader:
         used = label or reader.recipe().default_label()
         choices = choices_of(reader, out)
@@ -199,7 +172,7 @@ def _positive(values: FloatArray) -> FloatArray:
 
 
 def _floor_curve(stars: StarScatter, floor: NoiseFloor) -> Curve:
-    grid = _flux_grid(stars)
+    grid = flux_grid(stars)
     total = floor.scatter(grid)
     words = ["photons"]
     # A part that is nowhere a twentieth of the whole was not seen.
@@ -209,18 +182,12 @@ def _floor_curve(stars: StarScatter, floor: NoiseFloor) -> Curve:
     return Curve(f"fit: {', '.join(words)}", grid, total, "-", "#222222")
 
 
-def _flux_grid(stars: StarScatter) -> FloatArray:
+def flux_grid(stars: StarScatter) -> FloatArray:
+    """Fluxes that lines are drawn for, electrons: a little beyond those of the stars."""
     known = stars.flux_e[np.isfinite(stars.flux_e)]
     if not len(known):
         return np.array([1.0, 10.0])
     return np.geomspace(known.min() / 1.3, known.max() * 1.3, _POINTS_OF_A_CURVE)
-
-
-def _standard_aperture(recipe: Recipe) -> PhotometerSettings:
-    apertures = [one for one in recipe.photometers if one.kind == "aperture"]
-    if not apertures:
-        raise AnalysisError("a noise budget needs an aperture photometer in the recipe")
-    return next((one for one in apertures if not one.name), apertures[0])
 
 
 def _ladder(recipe: Recipe) -> dict[float, str]:
@@ -230,47 +197,3 @@ def _ladder(recipe: Recipe) -> dict[float, str]:
         if one.kind == "aperture" and one.forced and one.semi_axes_px is None and one.background == "annulus":
             ladder.setdefault(one.radius_fwhm or recipe.photometry.aperture_radius_fwhm, one.label)
     return ladder
-
-
-def _budget_curves(reader: NightReader, stars: StarScatter, photometer: PhotometerSettings) -> list[Curve]:
-    """Lines of the parts over the range of fluxes, with the variance of the background as the errors have it."""
-    grid = _flux_grid(stars)
-    conditions = reader.conditions(stars.key)
-    exposure_s = float(np.nanmedian(conditions["exposure_s"]))
-    variance = np.nanmedian((stars.expected * stars.flux_e) ** 2 - stars.flux_e)
-    background = float(variance) if np.isfinite(variance) else 0.0
-    budget = noise_budget(
-        grid,
-        np.sqrt(grid + max(background, 0.0)),
-        area_px=_area_px(reader.recipe(), photometer, conditions["fwhm_px"]),
-        exposure_s=exposure_s,
-        detector=detector_of(reader, stars.key),
-    )
-    instrument = reader.recipe().instrument
-    site = ScintillationSite(instrument.aperture_m, instrument.site.height_m)
-    expected = scintillation(site, conditions["exposure_s"], conditions["airmass"])
-    known = expected[np.isfinite(expected)]
-    level = float(np.median(known)) if len(known) else math.nan
-    whole = NoiseBudget(budget.shot, budget.sky, budget.dark, budget.read, np.full(len(grid), level))
-    parts = {
-        "shot": whole.shot,
-        "sky": whole.sky,
-        "dark current": whole.dark,
-        "read noise": whole.read,
-        "scintillation": whole.scintillation,
-    }
-    lines = [
-        Curve(name, grid, values, "--", _PART_COLOURS[name])
-        for name, values in parts.items()
-        if np.isfinite(values).any() and np.nanmax(values) > 0.0
-    ]
-    return [*lines, Curve("all together", grid, whole.total(), "-", "#222222")]
-
-
-def _area_px(recipe: Recipe, photometer: PhotometerSettings, fwhm_px: FloatArray) -> float:
-    """Area of the aperture at the median FWHM of the night."""
-    if photometer.semi_axes_px is not None:
-        return math.pi * photometer.semi_axes_px[0] * photometer.semi_axes_px[1]
-    settings = recipe.photometry
-    radius = (photometer.radius_fwhm or settings.aperture_radius_fwhm) * float(np.nanmedian(fwhm_px))
-    return math.pi * min(max(radius, settings.aperture_min_px), settings.aperture_max_px) ** 2

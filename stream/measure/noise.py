@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
+from stream.measure.flux_weights import FluxWeights
 from stream.messages import FloatArray
 
 MEAN_SCINTILLATION = 1.5
@@ -89,10 +90,10 @@ class DetectorNoise:
 
 @dataclass(frozen=True, slots=True)
 class NoiseBudget:
-    """Parts of the noise of aperture photometry, relative to the flux, each shape (n_sources,).
+    """Parts of the noise of a photometer, relative to the flux, each shape (n_sources,).
 
-    They add in quadrature. `sky` is what the variance measured in the background annulus has beyond dark current and
-    read noise, 0 where it has none; it holds what the background estimate itself adds. NaN where there is no
+    They add in quadrature. `sky` is what the error has beyond the source's photons, dark current and read noise, 0
+    where it has nothing; it holds what the background estimate itself adds. NaN where there is no
     positive flux.
     """
 
@@ -109,12 +110,12 @@ class NoiseBudget:
 
 
 def noise_budget(
-    flux_e: FloatArray, flux_err_e: FloatArray, *, area_px: float, exposure_s: float, detector: DetectorNoise
+    flux_e: FloatArray, flux_err_e: FloatArray, *, weights: FluxWeights, exposure_s: float, detector: DetectorNoise
 ) -> NoiseBudget:
-    """Split the errors of aperture fluxes into their parts (CCD equation: Howell 2006, equation 4.6).
+    """Split the errors of fluxes into their parts (CCD equation: Howell 2006, equation 4.6).
 
-    The error of a flux is ``F + A (s^2 + ...)`` with the variance s^2 of a pixel as it was measured in the annulus.
-    Dark current and read noise are known from the detector; what is left of the second term is sky. The level of the
+    The photons of the source and the noise of each pixel count as the weights of the photometer say. Dark current and
+    read noise are known from the detector; what the error has beyond these and the photons is sky. The level of the
     background takes no part, so that an electronic pedestal is not taken for light. Scintillation is left NaN: it
     needs the airmass, see `scintillation`.
 
@@ -122,16 +123,15 @@ def noise_budget(
     ----------
     flux_e, flux_err_e : array, shape (n_sources,)
         Median flux and median error, electrons.
-    area_px : float
-        Area of the aperture, pixels.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         flux = np.where(flux_e > 0.0, flux_e, np.nan)
-        background = np.maximum(flux_err_e**2 - flux, 0.0)
-        dark = np.minimum(area_px * detector.dark_current_e_per_s * exposure_s, background)
-        read = np.minimum(area_px * detector.read_noise_e**2, background - dark)
+        photons = weights.photons * flux
+        background = np.maximum(flux_err_e**2 - photons, 0.0)
+        dark = np.minimum(weights.pixels * detector.dark_current_e_per_s * exposure_s, background)
+        read = np.minimum(weights.pixels * detector.read_noise_e**2, background - dark)
         return NoiseBudget(
-            shot=1.0 / np.sqrt(flux),
+            shot=np.sqrt(photons) / flux,
             sky=np.sqrt(background - dark - read) / flux,
             dark=np.sqrt(dark) / flux,
             read=np.sqrt(read) / flux,

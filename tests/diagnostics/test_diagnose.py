@@ -9,13 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from photutils.aperture import CircularAperture
 from PIL import Image, ImageSequence
 
+from simulator.detector import DARK_E_PER_S
 from simulator.settings import NightSettings
 from stream.diagnostics import write_apertures
+from stream.diagnostics.apertures import photometer_of
+from stream.diagnostics.budget import night_budget
 from stream.diagnostics.folder import open_night
 from stream.diagnostics.frames import detector_of
+from stream.diagnostics.scatter import scatter_of_stars
 from stream.errors import AnalysisError
+from stream.measure.photometry import StampGeometry
 from stream.plots.films import MOST_BYTES
 from tests.export.made_nights import make_night
 from tests.night.processes import run
@@ -26,17 +32,22 @@ LABELS = ("forced_aperture_annulus", "forced_optimal_annulus")
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("diagnosed")
-    frames = folder / "frames"
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> SimulatedNight:
+    frames = tmp_path_factory.mktemp("diagnosed") / "frames"
     frames.mkdir()
-    simulated = SimulatedNight(frames, SETTINGS)
+    made = SimulatedNight(frames, SETTINGS)
     for index in range(SETTINGS.n_images):
-        simulated.name(index)
-    result = run("reduce", frames, "--out", folder / "out", "--workers", "1", timeout_s=180.0)
+        made.name(index)
+    return made
+
+
+@pytest.fixture(scope="module")
+def night(simulated: SimulatedNight) -> Path:
+    folder = simulated.folder.parent
+    result = run("reduce", simulated.folder, "--out", folder / "out", "--workers", "1", timeout_s=180.0)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.endswith(f"\n13 files written to {folder / 'out' / 'diag'}\n")
-    assert re.search(r"Drawing diagnostics .* 13/13", result.stderr)
+    assert result.stdout.endswith(f"\n14 files written to {folder / 'out' / 'diag'}\n")
+    assert re.search(r"Drawing diagnostics .* 14/14", result.stderr)
     return folder / "out"
 
 
@@ -49,7 +60,7 @@ def test_every_picture_is_there_and_can_be_read(night: Path) -> None:
         "alignment.png",
         *(f"{label}_rms_vs_median.pdf" for label in LABELS),
         *(f"{label}_signal_to_noise.png" for label in LABELS),
-        "noise_budget.png",
+        *(f"{label}_noise_budget.png" for label in LABELS),
         "growth.png",
         "1-g_apertures.png",
         "1-g_aligned.gif",
@@ -67,8 +78,8 @@ def test_the_command_draws_them_again_and_says_what_it_cannot_draw(tmp_path: Pat
     result = run("diagnose", out, "--no-films")
     assert result.returncode == 0, result.stderr
     assert "not drawn: growth: curves of growth need a recipe that measures two apertures or more\n" in result.stdout
-    assert result.stdout.endswith(f"\n9 files written to {out / 'diag'}\n")
-    assert re.search(r"Drawing diagnostics .* 11/11", result.stderr)
+    assert result.stdout.endswith(f"\n10 files written to {out / 'diag'}\n")
+    assert re.search(r"Drawing diagnostics .* 12/12", result.stderr)
 
 
 def test_stars_stay_where_they_are_in_the_film_of_a_drifting_field(night: Path) -> None:
@@ -91,6 +102,42 @@ def test_stars_stay_where_they_are_in_the_film_of_a_drifting_field(night: Path) 
         assert light.sum() > 0.0, "the star is where the catalog has it"
         places.append(((light * columns).sum() / light.sum(), (light * rows).sum() / light.sum()))
     assert np.ptp(places, axis=0).max() < 1.2 * zoom
+
+
+@pytest.mark.parametrize(("label", "radius_fwhm"), [(LABELS[0], 1.5), (f"{LABELS[0]}_1.0fwhm", 1.0), (LABELS[1], None)])
+def test_the_parts_of_the_noise_are_those_of_the_truth(
+    night: Path, simulated: SimulatedNight, label: str, radius_fwhm: float | None
+) -> None:
+    with open_night(night, label) as reader:
+        _, (stars,) = scatter_of_stars(night, label)
+        seen = np.isfinite(stars.flux_e)  # a star leaves the drifting field
+        flux = stars.flux_e[seen]
+        budget = night_budget(reader, stars, photometer_of(reader.recipe(), label), flux)
+        fwhm = float(np.median(reader.conditions("1:g")["fwhm_px"]))
+        annulus = len(StampGeometry.for_fwhm(reader.catalogs()["1:g"].fwhm_px, reader.recipe().photometry).annulus)
+    assert len(flux) >= 10
+    assert np.isfinite(budget.scintillation).all()
+    np.testing.assert_allclose(budget.total(), np.hypot(stars.expected[seen], budget.scintillation), rtol=0.02)
+    # Counts are whole numbers, which is a twelfth of noise more.
+    sky, dark, read = simulated.state(0).sky_e_per_px + 1.0 / 12.0, DARK_E_PER_S * SETTINGS.exposure, 1.1**2
+    weights = [true_weights(one, fwhm, radius_fwhm, pixel_variance=sky + dark + read) for one in flux]
+    pixels = np.array([(each**2).sum() for each in weights])
+    level = np.array([each.sum() ** 2 for each in weights]) * (sky + dark + read) / annulus
+    np.testing.assert_allclose(budget.read * flux, np.sqrt(read * pixels), rtol=0.01)
+    np.testing.assert_allclose(budget.dark * flux, np.sqrt(dark * pixels), rtol=0.01)
+    np.testing.assert_allclose(budget.sky * flux, np.sqrt(sky * pixels + level), rtol=0.04)
+
+
+def true_weights(flux: float, fwhm: float, radius_fwhm: float | None, *, pixel_variance: float) -> np.ndarray:
+    """Weights of the pixels: an exact aperture, or the optimal ones, of a star that is not in the middle of one."""
+    if radius_fwhm is not None:
+        mask = CircularAperture((30.3, 30.15), radius_fwhm * fwhm).to_mask(method="exact")
+        return np.asarray(mask.data)
+    y, x = np.mgrid[:61, :61]
+    profile = np.exp(-4.0 * np.log(2.0) * ((x - 30.3) ** 2 + (y - 30.15) ** 2) / fwhm**2)
+    profile /= profile.sum()
+    drawn = profile / (flux * profile + pixel_variance)
+    return np.asarray(drawn / (drawn * profile).sum())
 
 
 def test_the_detector_is_read_from_the_header_and_from_the_instrument_without_it(night: Path, tmp_path: Path) -> None:

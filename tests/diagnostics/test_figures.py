@@ -155,7 +155,8 @@ def test_pictures_that_a_night_has_no_numbers_for_are_named(tmp_path: Path) -> N
         "forced_aperture_annulus_signal_to_noise.png",
         "forced_optimal_annulus_rms_vs_median.pdf",
         "forced_optimal_annulus_signal_to_noise.png",
-        "noise_budget.png",
+        "forced_aperture_annulus_noise_budget.png",
+        "forced_optimal_annulus_noise_budget.png",
         "psf.png",
     }
     missing = dict(sentence.split(": ", 1) for sentence in diagnosis.missing)

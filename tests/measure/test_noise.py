@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stream.measure.flux_weights import FluxWeights
 from stream.measure.noise import (
     DetectorNoise,
     NoiseFloor,
@@ -45,7 +46,8 @@ def test_the_parts_of_a_budget_make_up_the_error() -> None:
     flux = np.array([1e3, 1e4, 1e5])
     background = 50.0 * (30.0 + 2.0 * 0.5 * 10.0 + 1.2**2)
     error = np.sqrt(flux + background)
-    budget = noise_budget(flux, error, area_px=50.0, exposure_s=10.0, detector=DetectorNoise(1.2, 1.0))
+    weights = FluxWeights(np.ones(3), np.full(3, 50.0), np.full(3, 2500.0))
+    budget = noise_budget(flux, error, weights=weights, exposure_s=10.0, detector=DetectorNoise(1.2, 1.0))
     np.testing.assert_allclose(budget.total(), error / flux)
     np.testing.assert_allclose(budget.shot, 1.0 / np.sqrt(flux))
     np.testing.assert_allclose(budget.read, np.sqrt(50.0) * 1.2 / flux)
@@ -55,7 +57,9 @@ def test_the_parts_of_a_budget_make_up_the_error() -> None:
 
 def test_a_budget_gives_no_part_more_than_there_is() -> None:
     flux = np.array([1e4, -5.0])
-    budget = noise_budget(flux, np.array([101.0, 3.0]), area_px=100.0, exposure_s=1.0, detector=DetectorNoise(9.0, 0.0))
+    weights = FluxWeights(np.ones(2), np.full(2, 100.0), np.zeros(2))
+    error = np.array([101.0, 3.0])
+    budget = noise_budget(flux, error, weights=weights, exposure_s=1.0, detector=DetectorNoise(9.0, 0.0))
     assert budget.sky[0] == 0.0
     assert budget.total()[0] == pytest.approx(101.0 / 1e4)
     assert np.isnan(budget.shot[1])
