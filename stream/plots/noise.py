@@ -16,7 +16,7 @@ from stream.plots.style import COLOURS, empty_figure, grid
 
 _TARGET_COLOUR = "#d62839"
 _MOST_NUMBERED = 30
-_FEW_DECADES = 2.5
+_FEW_DECADES, _SOME_DECADES = 1.7, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,8 @@ def _finish_log(axes: Axes, stars: StarScatter, x_label: str, y_label: str) -> N
 
 
 def _plain_numbers(axis: Axis, n_decades: float) -> None:
-    """Label 1, 2 and 5 of few decades, 1 of many, as plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if n_decades < _FEW_DECADES else (1.0,)))
+    """Label 1, 2 and 5 of few decades, 1 and 3 of some, 1 of many, as plain numbers."""
+    some = (1.0, 3.0) if n_decades < _SOME_DECADES else (1.0,)
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if n_decades < _FEW_DECADES else some))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
     axis.set_minor_formatter(NullFormatter())
