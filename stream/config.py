@@ -48,15 +48,31 @@ class PhotometerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Radius of the aperture in FWHM of the frame; None takes `PhotometrySettings.aperture_radius_fwhm`."""
     semi_axes_px: tuple[Positive, Positive] | None = None
     """Semi-major and semi-minor axis of the aperture in pixels, the major one along that of the profile."""
+    semi_axes_fwhm: tuple[Positive, Positive] | None = None
+    """The same in FWHM of the frame, within the bounds of `PhotometrySettings` for the geometric mean of both."""
     name: str = ""
     """End of the label, where several photometers would have the same."""
 
     def __post_init__(self) -> None:
-        """Refuse names that are no part of a file name, and kinds that nobody knows."""
+        """Refuse names that are no part of a file name, kinds that nobody knows, and an aperture given twice."""
+        sizes = ("radius_fwhm", "semi_axes_px", "semi_axes_fwhm")
+        if len(given := [size for size in sizes if getattr(self, size) is not None]) > 1:
+            raise ConfigurationError(
+                f"photometers: only one of {', '.join(sizes)} is allowed, not {' and '.join(given)}"
+            )
+        for name in sizes[1:]:
+            axes = getattr(self, name)
+            if isinstance(axes, tuple) and len(axes) == 2 and axes[0] < axes[1]:
+                raise ConfigurationError(f"photometers.{name} {axes} must begin with the semi-major axis")
         _check_kind("kind", self.kind, PHOTOMETER_KINDS)
         _check_kind("background", self.background, BACKGROUND_KINDS)
         if not all(character.isalnum() or character in ".-" for character in self.name):
             raise ConfigurationError(f"photometers.name ({self.name!r}) must be letters, digits, '.' and '-'")
+
+    @property
+    def is_of_stars_shape(self) -> bool:
+        """Whether the axes of the aperture are those of the profile: one radius says all of it."""
+        return self.semi_axes_px is None and self.semi_axes_fwhm is None
 
     @property
     def is_own(self) -> bool:

@@ -54,6 +54,8 @@ class AperturePhotometer:
         Geometric mean of the axes in FWHM of the frame; None takes that of the recipe.
     semi_axes_px : pair of float or None
         Semi-major and semi-minor axis in pixels, instead of `radius_fwhm`.
+    semi_axes_fwhm : pair of float or None
+        The same in FWHM of the frame.
     name : str
         End of the label, to tell photometers of the same kind apart.
     """
@@ -62,6 +64,7 @@ class AperturePhotometer:
     forced: bool = False
     radius_fwhm: float | None = None
     semi_axes_px: tuple[float, float] | None = None
+    semi_axes_fwhm: tuple[float, float] | None = None
     name: str = ""
 
     def apply_to(self, recipe: Recipe) -> Recipe:
@@ -72,6 +75,7 @@ class AperturePhotometer:
             background=background_kind(self.local_background_estimator),
             radius_fwhm=self.radius_fwhm,
             semi_axes_px=self.semi_axes_px,
+            semi_axes_fwhm=self.semi_axes_fwhm,
             name=self.name,
         )
         return applied(recipe, settings, self.local_background_estimator)

@@ -194,6 +194,6 @@ def _ladder(recipe: Recipe) -> dict[float, str]:
     """Labels of the forced apertures by radius in FWHM; the first of equal ones."""
     ladder: dict[float, str] = {}
     for one in recipe.photometers:
-        if one.kind == "aperture" and one.forced and one.semi_axes_px is None and one.background == "annulus":
+        if one.kind == "aperture" and one.forced and one.is_of_stars_shape and one.background == "annulus":
             ladder.setdefault(one.radius_fwhm or recipe.photometry.aperture_radius_fwhm, one.label)
     return ladder

@@ -49,7 +49,16 @@ def aperture_on_frame(
     if photometer.semi_axes_px is not None:
         major, minor = photometer.semi_axes_px
         return Aperture(min(major, half_side_px), min(minor, half_side_px))
+    if photometer.semi_axes_fwhm is not None:
+        major, minor = (axis * psf.fwhm_px for axis in photometer.semi_axes_fwhm)
+        mean = math.sqrt(major * minor)
+        share = min(_within(mean, settings, inner_px) / mean, half_side_px / max(major, minor))
+        return Aperture(share * major, share * minor)
     radius = (photometer.radius_fwhm or settings.aperture_radius_fwhm) * psf.fwhm_px
-    radius = min(max(radius, settings.aperture_min_px), settings.aperture_max_px, inner_px)
+    radius = _within(radius, settings, inner_px)
     sigmas = min(radius / (psf.fwhm_px / FWHM_PER_SIGMA), half_side_px / psf.semi_major_sigma_px)
     return Aperture(sigmas * psf.semi_major_sigma_px, sigmas * psf.semi_minor_sigma_px)
+
+
+def _within(radius_px: float, settings: PhotometrySettings, inner_px: float) -> float:
+    return min(max(radius_px, settings.aperture_min_px), settings.aperture_max_px, inner_px)

@@ -11,7 +11,7 @@ from astropy.stats import sigma_clip
 from astropy.utils.exceptions import AstropyUserWarning
 from photutils.aperture import CircularAnnulus, EllipticalAperture, aperture_photometry
 
-from stream.config import PhotometrySettings
+from stream.config import PhotometerSettings, PhotometrySettings
 from stream.flags import NOT_MEASURED, Flag
 from stream.measure.frames import Frame
 from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
@@ -286,6 +286,36 @@ def test_settings_bound_the_aperture() -> None:
     ):
         measured = measure_forced_fluxes(frame_of(ones), place, ROUND, geometry=geometry, settings=settings)
         assert measured.aperture_flux[0] == pytest.approx(math.pi * radius**2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("photometer", "axes_px"),
+    [
+        (PhotometerSettings(semi_axes_px=(6.0, 3.5)), (6.0, 3.5)),
+        (PhotometerSettings(semi_axes_fwhm=(1.6, 0.8)), None),
+        (PhotometerSettings(semi_axes_fwhm=(0.4, 0.1)), (3.0, 0.75)),
+        (PhotometerSettings(semi_axes_fwhm=(9.0, 4.0)), (8.4, 8.4 * 4.0 / 9.0)),
+    ],
+)
+def test_axes_of_an_aperture_in_pixels_and_in_fwhm_lie_along_those_of_the_stars(
+    photometer: PhotometerSettings, axes_px: tuple[float, float] | None
+) -> None:
+    psf = turned(2.4, 1.5, 25.0)
+    image = np.random.default_rng(16).uniform(0.0, 1000.0, SHAPE)
+    place = np.array([[60.3, 61.8]])
+    measured = measure_forced_fluxes(
+        frame_of(image, saturation_adu=1e9),
+        place,
+        psf,
+        geometry=StampGeometry.for_fwhm(3.8, SETTINGS),
+        settings=PhotometrySettings(aperture_max_px=5.6),
+        photometers=(photometer,),
+    )
+    expected = axes_px or (1.6 * psf.fwhm_px, 0.8 * psf.fwhm_px)
+    aperture = EllipticalAperture(place[0], *expected, theta=math.radians(25.0))
+    total = float(aperture_photometry(image, aperture, method="exact")["aperture_sum"][0])
+    flux = total - measured.sky_e_per_px[0] * aperture.area
+    assert measured.fluxes[photometer.label].flux[0] == pytest.approx(flux, abs=1e-6 * total)
 
 
 def test_no_sources_are_measured_as_none() -> None:

@@ -253,6 +253,12 @@ def test_a_recipe_measures_something_and_each_thing_once() -> None:
     for photometers in ((), (PhotometerSettings(), PhotometerSettings(radius_fwhm=2.0))):
         with pytest.raises(ConfigurationError, match=r"photometers \(.*\) must be at least one, each with a label"):
             Recipe(OPTICAM_MX(), photometers=photometers)
+    with pytest.raises(ConfigurationError, match=r"only one of radius_fwhm, .* not radius_fwhm and semi_axes_fwhm$"):
+        PhotometerSettings(radius_fwhm=1.0, semi_axes_fwhm=(1.0, 0.5))
+    with pytest.raises(
+        ConfigurationError, match=r"photometers.semi_axes_px \(3.5, 6.0\) must begin with the semi-major"
+    ):
+        PhotometerSettings(semi_axes_px=(3.5, 6.0))
     with pytest.raises(ConfigurationError, match=r"photometers.name \('../x'\) must be letters"):
         PhotometerSettings(name="../x")
 
