@@ -168,6 +168,7 @@ def _rebinned(curve: RelativeLightCurve, origin_mjd: float, width_s: float) -> R
         flags=_reduced(np.bitwise_or, curve.flags[used], first),
         frame_ids=curve.frame_ids[used][first],
         transparency=mean(curve.transparency, even),
+        airmass=mean(curve.airmass, even),
         n_comparisons=_reduced(np.minimum, curve.n_comparisons[used], first),
     )
 

@@ -38,6 +38,8 @@ class RelativeLightCurve:
         What the comparison stars saw, median near 1; NaN where none was measured.
     n_comparisons : array of int, shape (n_frames,)
         Comparison stars that each point rests on.
+    airmass : array, shape (n_frames,)
+        NaN where it is not known.
     """
 
     key: str
@@ -53,6 +55,7 @@ class RelativeLightCurve:
     weights: tuple[float, ...]
     transparency: FloatArray
     n_comparisons: IntArray
+    airmass: FloatArray
 
     def time_scale(self) -> str:
         """Name of the best time column: barycentric where every frame has it."""
@@ -117,6 +120,7 @@ def relative_light_curve(fluxes: SourceFluxes, target: int, comparisons: Collect
         weights=tuple(float(weight / total) if total > 0.0 else 0.0 for weight in weights),
         transparency=ensemble.transparency,
         n_comparisons=(ensemble.used & (weights > 0.0)).sum(axis=1).astype(np.int64),
+        airmass=fluxes.airmass,
     )
 
 

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from stream.analysis.floating_mean import explained_variance, transformed_sums
 from stream.analysis.periodogram import (
     DEFAULT_SETTINGS,
     Grid,
@@ -22,7 +23,6 @@ from stream.analysis.periodogram import (
 from stream.analysis.series import TimeSeries, check_variable, in_order, measured_points, median_cadence_s
 from stream.analysis.sinusoid import FEWEST_POINTS
 from stream.errors import ConfigurationError
-from stream.messages import FloatArray
 
 _GROWTH = 1.25
 """The grid is made for a night that is longer than it is now, so that it stands for a while."""
@@ -120,7 +120,7 @@ class RollingSpectrum:
         self._bring_up_to_date(good)
         if self._grid is None:  # for the type checker: it was made above
             raise ConfigurationError("a rolling spectrum needs a grid")
-        explained = _explained_variance(self._sums, moments.total_weight, moments.mean - self._level)
+        explained = explained_variance(self._sums, moments.total_weight, moments.mean - self._level)
         from_zero = TimeSeries(good.time_s - good.time_s[0], good.flux, good.flux_err)
         return with_peak(
             from_zero,
@@ -153,7 +153,7 @@ class RollingSpectrum:
         self._cadence_s, self._n_updates = cadence, 0
         self._origin_s = float(good.time_s[0])
         self._level = float(np.average(good.flux, weights=good.flux_err**-2))
-        self._sums = _transformed(good, self._origin_s, level=self._level, grid=self._grid)
+        self._sums = transformed_sums(good, self._origin_s, level=self._level, grid=self._grid)
 
     def _terms(self, points: TimeSeries) -> np.ndarray:
         """Terms of some points, each frequency from the product of a coarse and a fine step: few exponentials."""
@@ -171,40 +171,6 @@ class RollingSpectrum:
         for row, product in enumerate(products):
             sums[row] = product.ravel()[: self._grid.n_frequencies]
         return sums
-
-
-def _transformed(good: TimeSeries, origin_s: float, *, level: float, grid: Grid) -> np.ndarray:
-    """The three sums over all points, by a non-uniform fast transform."""
-    from finufft import nufft1d1
-
-    time, weights = good.time_s - origin_s, good.flux_err**-2
-
-    def transform(values: FloatArray, factor: float) -> np.ndarray:
-        # The transform counts its modes from -n/2.
-        centre = factor * (grid.first_hz + grid.step_hz * (grid.n_frequencies // 2))
-        start = values * np.exp(2.0j * math.pi * np.remainder(centre * time, 1.0))
-        angle = 2.0 * math.pi * np.remainder(factor * grid.step_hz * time, 1.0)
-        return np.asarray(nufft1d1(angle, start, grid.n_frequencies, eps=1e-9, isign=1, nthreads=1))
-
-    return np.stack([transform(weights, 1.0), transform(weights * (good.flux - level), 1.0), transform(weights, 2.0)])
-
-
-def _explained_variance(sums: np.ndarray, total_weight: float, mean: float) -> FloatArray:
-    """Weighted variance that a sinusoid with a constant explains beyond the constant, at each frequency.
-
-    With C, S, CC, SS, CS, YC, YS the weighted means of cosine, sine, their squares and products less the products of
-    their means: ``(YC^2 SS + YS^2 CC - 2 YC YS CS) / (CC SS - CS^2)`` (Zechmeister & Kuerster 2009, eq. 5).
-    """
-    window, product, double = sums / total_weight
-    cosine, sine = window.real, window.imag
-    cc = 0.5 * (1.0 + double.real) - cosine * cosine
-    ss = 0.5 * (1.0 - double.real) - sine * sine
-    cs = 0.5 * double.imag - cosine * sine
-    yc, ys = product.real - mean * cosine, product.imag - mean * sine
-    determinant = cc * ss - cs * cs
-    with np.errstate(invalid="ignore", divide="ignore"):
-        explained = (yc * yc * ss + ys * ys * cc - 2.0 * yc * ys * cs) / determinant
-    return np.asarray(np.where(determinant > 1e-12, np.maximum(explained, 0.0), 0.0))
 
 
 def _difference(new: TimeSeries, old: TimeSeries) -> tuple[TimeSeries, TimeSeries]:
