@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from stream.config import Recipe
 
 InstrumentName = Annotated[
-    str | None, typer.Option("--instrument", help="OPTICAM_MX (the default) or a TOML file that describes a camera.")
+    str | None,
+    typer.Option(
+        "--instrument",
+        help="OPTICAM_MX (the default), a TOML file that describes a camera, or a class as package.module:Class.",
+    ),
 ]
 Coordinates = Annotated[
     str | None,
