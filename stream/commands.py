@@ -57,7 +57,12 @@ Bias = Annotated[Path | None, typer.Option("--bias", help="Folder of bias frames
 Darks = Annotated[Path | None, typer.Option("--darks", help="Folder of dark frames.", metavar="DIR")]
 Flats = Annotated[Path | None, typer.Option("--flats", help="Folder of flat frames.", metavar="DIR")]
 BadPixels = Annotated[
-    list[Path] | None, typer.Option("--bad-pixels", help="FITS image in which everything but 0 is a bad pixel.")
+    list[str] | None,
+    typer.Option(
+        "--bad-pixels",
+        help="FITS image in which everything but 0 is a bad pixel, of all cameras or of one: 1=MAP, 1:g=MAP.",
+        metavar="MAP",
+    ),
 ]
 
 
@@ -108,7 +113,7 @@ def watch(
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process is gone.")] = None,
 ) -> None:
     """Reduce frames as they appear in a folder, until Ctrl-C; the same command goes on after any stop."""
-    from stream.measure.master_files import CalibrationFolders
+    from stream.measure.master_files import calibration_folders
     from stream.night.run import NightOptions
 
     used = make_recipe(recipe, instrument, coordinates=coordinates, settings=setting)
@@ -120,7 +125,7 @@ def watch(
         remeasure=remeasure,
         catalogs=tuple(catalog or ()),
         port=port if page else None,
-        calibration=CalibrationFolders(bias, darks, flats, tuple(bad_pixels or ())),
+        calibration=calibration_folders(bias, darks, flats, bad_pixels),
     )
     request = _Request(target, tuple(comparisons or ()))
     with _stop_on_signals() as stop:
@@ -155,12 +160,13 @@ def reduce(
 ) -> None:
     """Reduce all frames that are in a folder, write the outputs, and end."""
     from stream.errors import NightError
-    from stream.measure.master_files import CalibrationFolders
+    from stream.measure.master_files import calibration_folders
     from stream.night.run import NightOptions
     from stream.scan import frame_names
 
     used = make_recipe(recipe, instrument, coordinates=coordinates, settings=setting)
-    frame_names(folder, out)
+    calibration = calibration_folders(bias, darks, flats, bad_pixels)
+    frame_names(folder, out, *calibration.paths_outside_of(folder))
     options = NightOptions(
         folder,
         out,
@@ -168,7 +174,7 @@ def reduce(
         finite=True,
         remeasure=remeasure,
         catalogs=tuple(catalog or ()),
-        calibration=CalibrationFolders(bias, darks, flats, tuple(bad_pixels or ())),
+        calibration=calibration,
     )
     request = _Request(target, tuple(comparisons or ()))
     with _stop_on_signals() as stop, _progress_bar() as onlooker:

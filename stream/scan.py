@@ -49,8 +49,8 @@ class ScanReport:
         return lines
 
 
-def frame_names(folder: Path, exclude: Path | None = None) -> list[str]:
-    """Paths of all frames in `folder` and below, relative to it, in order of path.
+def frame_names(folder: Path, *exclude: Path) -> list[str]:
+    """Paths of all frames in `folder` and below, relative to it, in order of path, but for what is excluded.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def frame_names(folder: Path, exclude: Path | None = None) -> list[str]:
     """
     if not folder.is_dir():
         raise ConfigurationError(f"folder {folder} does not exist")
-    names = sorted(FolderScan(folder, exclude or folder / ".none").new_names())
+    names = sorted(FolderScan(folder, *exclude).new_names())
     if not names:
         raise ConfigurationError(
             f"folder {folder} holds no frames: no file ends in .fit, .fits or .fts (or these and .gz or .fz)"

@@ -93,7 +93,9 @@ class Reducer:
         self._n_workers = n_workers or os.cpu_count() or 1
         self._show = show_plots
         self.recipe = with_finder(self.recipe, finder)
-        names = frame_names(self.data_directory, self.out_directory)
+        names = frame_names(
+            self.data_directory, self.out_directory, *self._calibration.paths_outside_of(self.data_directory)
+        )
         self._make_out()
         self.scan = scan_with_progress(self.data_directory, names, self.recipe.instrument)
         for line in self.scan.lines():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,21 +45,66 @@ class CalibrationFolders:
     ----------
     bad_pixels : tuple of Path
         FITS images in which everything but 0 is bad; they hold for all cameras.
+    bad_pixels_of : tuple of (str, Path)
+        The same for one camera (``1``) or key (``1:g``) each.
     """
 
     bias: Path | None = None
     dark: Path | None = None
     flat: Path | None = None
     bad_pixels: tuple[Path, ...] = ()
+    bad_pixels_of: tuple[tuple[str, Path], ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is any."""
-        return bool(self.bias or self.dark or self.flat or self.bad_pixels)
+        return bool(self.paths())
+
+    def maps(self) -> tuple[tuple[str, Path], ...]:
+        """Bad-pixel maps with the camera or key that they hold for, or ``all``."""
+        return (*((_ALL, path) for path in self.bad_pixels), *self.bad_pixels_of)
+
+    def paths(self) -> tuple[Path, ...]:
+        """All folders and files."""
+        folders = (self.bias, self.dark, self.flat, *(path for _, path in self.maps()))
+        return tuple(path for path in folders if path is not None)
+
+    def paths_outside_of(self, sky: Path) -> tuple[Path, ...]:
+        """The same, none of which is the folder of the frames of the sky, or above it; they may lie within it.
+
+        Raises
+        ------
+        ConfigurationError
+            If one is: frames of the sky would be taken for calibration frames.
+        """
+        for path in self.paths():
+            if sky.resolve().is_relative_to(path.resolve()):
+                raise ConfigurationError(
+                    f"folder of calibration frames {path} holds the frames of the sky, {sky}: a folder of its own is "
+                    "required, which may lie within that"
+                )
+        return self.paths()
 
     def files(self) -> dict[Kind, tuple[Path, ...]]:
-        """Files of frames by kind; raises ConfigurationError if a folder does not exist."""
+        """Files of frames by kind; raises ConfigurationError if a folder or a bad-pixel map does not exist."""
+        for _, path in self.maps():
+            if not path.is_file():
+                raise ConfigurationError(f"bad-pixel map {path} does not exist")
         folders: dict[Kind, Path | None] = {"bias": self.bias, "dark": self.dark, "flat": self.flat}
         return {kind: list_calibration_files(folder) if folder else () for kind, folder in folders.items()}
+
+
+def calibration_folders(
+    bias: Path | None, dark: Path | None, flat: Path | None, bad_pixels: Sequence[str] | None
+) -> CalibrationFolders:
+    """Return the folders as the command line gives them, with bad-pixel maps as ``MAP``, ``1=MAP`` or ``1:g=MAP``."""
+    maps, maps_of = [], []
+    for text in bad_pixels or ():
+        name, equals, file = text.partition("=")
+        if equals and name and file and not Path(text).exists():
+            maps_of.append((name, Path(file)))
+        else:
+            maps.append(Path(text))
+    return CalibrationFolders(bias, dark, flat, tuple(maps), tuple(maps_of))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +116,8 @@ class NightMasters:
     masters : dict
         By kind and name (camera, or key of a flat).
     bad : dict
-        Bad-pixel maps by the name of the master that shows them; ``all`` is the one that was given.
+        Bad-pixel maps by the camera or key that they hold for, those that were given joined to those that the masters
+        show; ``all`` is the one that was given for all cameras.
     """
 
     masters: dict[tuple[Kind, str], Master] = field(default_factory=dict)
@@ -91,14 +137,29 @@ def make_masters(folders: CalibrationFolders, recipe: Recipe) -> NightMasters:
     for kind in _KINDS:  # each needs those before it
         for group in group_calibration_frames(files[kind], kind, recipe.instrument):
             _add_master(made, group, recipe, read_variance)
-    rebin = recipe.calibration.rebin
-    for path in folders.bad_pixels:
-        given = read_bad_pixels(path, rebin=rebin)
-        known = made.bad.get(_ALL)
-        if known is not None and known.shape != given.shape:
-            raise ConfigurationError(f"bad-pixel map {path} has another shape than {folders.bad_pixels[0]}")
-        made.bad[_ALL] = given if known is None else known | given
+    for name, path in folders.maps():
+        _add_map(made, name, path, recipe)
     return made
+
+
+def _add_map(made: NightMasters, name: str, path: Path, recipe: Recipe) -> None:
+    """Join a bad-pixel map that was given to what is known of the same camera or key."""
+    camera, cameras = name.partition(":")[0], recipe.instrument.cameras
+    if name != _ALL and camera not in cameras:
+        raise ConfigurationError(
+            f"bad-pixel map {path} is for {name!r}: {recipe.instrument.name} has the cameras {', '.join(cameras)}"
+        )
+    given = read_bad_pixels(path, rebin=recipe.calibration.rebin)
+    for other, known in made.bad.items():
+        if _ALL in (name, other) or other.partition(":")[0] == camera:
+            rows, columns = given.shape
+            if known.shape != given.shape:
+                raise ConfigurationError(
+                    f"bad-pixel map {path} has {columns} x {rows} pixels, that of {other} {known.shape[1]} x "
+                    f"{known.shape[0]}: those of a camera must be alike"
+                )
+    known = made.bad.get(name, np.zeros_like(given))
+    made.bad[name] = known | given
 
 
 def _add_master(made: NightMasters, group: CalibrationGroup, recipe: Recipe, read_variance: dict[str, float]) -> None:

@@ -12,11 +12,15 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from stream.config import Recipe
-from stream.errors import OpticamLiveError, RecipeMismatchError
+from stream.errors import NightError, OpticamLiveError, RecipeMismatchError
 from stream.measure.master_files import CalibrationFolders, load_calibration, make_masters, save_masters
 
 SCAN_EVERY_S = 5.0
+FOLDERS_FILE = "folders.json"
+"""Within the masters: where their frames came from, so that a night that goes on without them leaves them out."""
 _LEAVE_S = 1.0
 
 _Listing = tuple[tuple[str, int, int], ...]
@@ -50,6 +54,8 @@ class CalibrationWatch:
         self._used = self._list()
         shutil.rmtree(self._prepared, ignore_errors=True)
         self.versions = save_masters(make_masters(folders, recipe), self._prepared)
+        origins = [str(path.resolve()) for path in folders.paths()]
+        (self._prepared / FOLDERS_FILE).write_bytes(msgspec.json.encode(origins))
         self._thread = threading.Thread(target=self._run, name="calibration", daemon=True)
 
     def begin(self) -> None:
@@ -67,6 +73,10 @@ class CalibrationWatch:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(_LEAVE_S)
+
+    def sentence(self) -> str:
+        """Names and versions of the masters."""
+        return _sentence(self.versions)
 
     def take_change(self) -> bool:
         """Whether there are new masters since the last call."""
@@ -94,13 +104,23 @@ class CalibrationWatch:
         versions = save_masters(make_masters(self._folders, self._recipe), self._masters_folder)
         if versions != self.versions:
             self.versions = versions
-            _log.info("masters from now on: %s", _sentence(versions))
             self._changed.set()
 
     def _list(self) -> _Listing:
         paths = [path for files in self._folders.files().values() for path in files]
-        stats = [(path, path.stat()) for path in (*paths, *self._folders.bad_pixels)]
+        stats = [(path, path.stat()) for path in (*paths, *(path for _, path in self._folders.maps()))]
         return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+def former_paths(masters_folder: Path) -> tuple[Path, ...]:
+    """Folders and files of calibration frames that an earlier run of the night was given; none without masters."""
+    path = masters_folder / FOLDERS_FILE
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(Path(text) for text in msgspec.json.decode(path.read_bytes(), type=list[str]))
+    except (OSError, msgspec.DecodeError) as error:
+        raise NightError(f"{path} cannot be read: {error}") from error
 
 
 def check_masters(folder: Path, measured: Mapping[str, str], out: Path) -> None:

@@ -47,11 +47,13 @@ class FolderScan:
     Parameters
     ----------
     exclude : Path
-        Folder that is left out: the outputs of the night may lie within its frames.
+        Folders and files that are left out: the outputs of the night and its calibration frames may lie within its
+        frames.
     """
 
-    def __init__(self, folder: Path, exclude: Path, full_every: int = 15) -> None:
-        self._folder, self._exclude = folder, exclude.resolve()
+    def __init__(self, folder: Path, *exclude: Path, full_every: int = 15) -> None:
+        self._folder, self._exclude = folder, frozenset(path.resolve() for path in exclude)
+        self._excluded_names = frozenset(path.name for path in self._exclude)
         self._full_every = full_every
         self._mtime_ns: dict[str, int] = {}
         self._settled: set[str] = set()
@@ -71,14 +73,19 @@ class FolderScan:
             pending += self._folders.get(relative, ())
 
     def is_searched(self, relative: str) -> bool:
-        """Whether the folder of a file is one that is searched: not hidden, not excluded, not behind a link."""
+        """Whether a file would be found: neither it nor its folder excluded, the folder not hidden or behind a link."""
         parents = Path(relative).parts[:-1]
         if any(part.startswith(".") or is_frame_name(part) for part in parents):
             return False
         place = self._folder.joinpath(*parents).resolve()
         return place == self._folder.resolve().joinpath(*parents) and not (
-            parents and place.is_relative_to(self._exclude)
+            (parents and any(place.is_relative_to(excluded) for excluded in self._exclude))
+            or self._is_excluded(self._folder / relative)
         )
+
+    def _is_excluded(self, path: Path) -> bool:
+        """Whether a file or folder is left out; its name alone tells of most that it is not."""
+        return path.name in self._excluded_names and path.resolve() in self._exclude
 
     def _list(self, relative: str) -> Iterator[str]:
         path = self._folder / relative
@@ -102,13 +109,11 @@ class FolderScan:
         names, folders = [], []
         for entry in entries:
             name = f"{relative}/{entry.name}" if relative else entry.name
+            if self._is_excluded(Path(entry.path)):
+                continue
             if is_frame_name(entry.name):
                 names.append(name)
-            elif (
-                not entry.name.startswith(".")
-                and entry.is_dir(follow_symlinks=False)
-                and Path(entry.path).resolve() != self._exclude
-            ):
+            elif not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 folders.append(name)
         return sorted(names), folders
 

@@ -19,7 +19,7 @@ from stream.measure.master_files import CalibrationFolders
 from stream.messages import Catalog, NightStatus
 from stream.night.broker import Broker
 from stream.night.broker_state import BrokerState
-from stream.night.calibration_watch import CalibrationWatch, check_masters
+from stream.night.calibration_watch import SCAN_EVERY_S, CalibrationWatch, check_masters, former_paths
 from stream.night.ledger import Ledger, LedgerCounts
 from stream.night.monitor import Monitor
 from stream.night.night_folder import CALIBRATION_FOLDER, CATALOG_FOLDER, LOG_FOLDER, NightFolder, RunFile
@@ -55,7 +55,9 @@ class NightOptions:
         Port of the page, 0 for any; None for no page.
     calibration : CalibrationFolders
         Where calibration frames are; without any the masters of an earlier run of the night are used, and none with
-        `remeasure`.
+        `remeasure`. What lies within `folder` is no frame of the sky.
+    calibration_scan_s : float
+        Seconds between two looks at them.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class NightOptions:
     catalogs: tuple[Path, ...] = ()
     port: int | None = None
     calibration: CalibrationFolders = field(default_factory=CalibrationFolders)
+    calibration_scan_s: float = SCAN_EVERY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,8 @@ def run_night(
     ------
     ConfigurationError
         If the folder of the frames does not exist or is not the night's, the outputs would lie among the frames
-        themselves, a catalog or a class of the user's own cannot be used, or the port is in use. With `remeasure` no
-        set was begun then.
+        themselves, a folder of calibration frames holds those of the sky, a catalog or a class of the user's own
+        cannot be used, or the port is in use. With `remeasure` no set was begun then.
     RecipeMismatchError
         If the output folder belongs to another recipe.
     NightError
@@ -155,7 +158,7 @@ class _Night:
         self._watcher = Watcher(
             folder,
             recipe.instrument,
-            exclude=home.path,
+            exclude=(home.path, *options.calibration.paths(), *former_paths(home.path / CALIBRATION_FOLDER)),
             deliver=self._broker.post.deliver,
             known=set(ledger.known_files()),
             reopenable=ledger.reopenable(),
@@ -199,6 +202,7 @@ class _Night:
     def _look_around(self, onlooker: Onlooker) -> bool:
         if self.calibration is not None and self.calibration.take_change():
             self._broker.change_calibration()
+            _log.info("masters from now on: %s", self.calibration.sentence())
         if self._watcher.failure is not None:
             raise NightError(f"the watcher of {self._folder} ended: {self._watcher.failure}") from self._watcher.failure
         if self._page is not None:
@@ -232,6 +236,7 @@ def _checked_folder(options: NightOptions) -> Path:
         raise ConfigurationError(f"folder {options.folder} cannot be read")
     if options.out.resolve() == folder:
         raise ConfigurationError(f"output folder {options.out} is the folder of the frames: another one is required")
+    options.calibration.paths_outside_of(folder)
     return folder
 
 
@@ -239,7 +244,8 @@ def _prepare_calibration(options: NightOptions, recipe: Recipe, ledger: Ledger, 
     """Make the masters of the night, and see that frames were measured with the same before."""
     measured = ledger.calibrations()
     if options.calibration:
-        calibration = CalibrationWatch(options.calibration, recipe, out / CALIBRATION_FOLDER)
+        scan_s = options.calibration_scan_s
+        calibration = CalibrationWatch(options.calibration, recipe, out / CALIBRATION_FOLDER, scan_every_s=scan_s)
         calibration.check_measured_with(measured, out)
         return calibration
     if not options.remeasure and any(measured.values()):

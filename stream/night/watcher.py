@@ -120,8 +120,8 @@ class Watcher:
 
     Parameters
     ----------
-    exclude : Path
-        Folder of the outputs.
+    exclude : Path or tuple of Path
+        Folder of the outputs, and what else is no frame of the sky.
     deliver : callable
         Called in the watcher's thread.
     known : set of str
@@ -135,7 +135,7 @@ class Watcher:
         folder: Path,
         instrument: Instrument,
         *,
-        exclude: Path,
+        exclude: Path | tuple[Path, ...],
         deliver: Deliver,
         known: set[str],
         reopenable: Mapping[str, KnownFile] = MappingProxyType({}),
@@ -145,7 +145,7 @@ class Watcher:
         self._settings = settings or WatchSettings()
         self._deliver, self._known = deliver, known
         self._later = LaterLooks(folder, reopenable)
-        self._scan = FolderScan(folder, exclude)
+        self._scan = FolderScan(folder, *(exclude if isinstance(exclude, tuple) else (exclude,)))
         self._hints: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
         self._candidates: dict[str, _Candidate] = {}
         self._stopped = threading.Event()

@@ -17,17 +17,23 @@ from simulator.night import FrameFactory, generate_observations
 from simulator.settings import NightSettings
 from simulator.sky import VARIABLE
 from simulator.structure import DetectorStructure
-from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, BootstrapSettings, Recipe
+from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, BootstrapSettings, CalibrationSettings, Recipe
 from stream.errors import ConfigurationError, RecipeMismatchError
 from stream.instruments import OPTICAM_MX
-from stream.measure.master_files import CalibrationFolders, load_calibration, make_masters, save_masters
+from stream.measure.master_files import (
+    CalibrationFolders,
+    calibration_folders,
+    load_calibration,
+    make_masters,
+    save_masters,
+)
 from stream.messages import FrameMeasured, UseCalibration
 from stream.night.broker_events import CalibrationChanged, Send, WorkerJoined
 from stream.night.broker_state import BrokerState
 from stream.night.calibration_watch import CalibrationWatch
 from stream.night.ledger import LedgerReader
 from stream.night.run import NightOptions, run_night
-from tests.night.processes import counts_of, run, running, stop, wait_for_outcomes
+from tests.night.processes import counts_of, run, wait_for_outcomes
 from tests.night.waiting import wait_until
 
 pytestmark = pytest.mark.clock
@@ -54,14 +60,6 @@ def folders_of(calibration: Path) -> CalibrationFolders:
     return CalibrationFolders(calibration / "bias", calibration / "darks", calibration / "flats")
 
 
-def options_of(calibration: Path) -> tuple[str | Path, ...]:
-    return (
-        *("--bias", calibration / "bias"),
-        *("--darks", calibration / "darks"),
-        *("--flats", calibration / "flats"),
-    )
-
-
 def measured_of(out: Path) -> list[FrameMeasured]:
     reader = LedgerReader(out)
     outcomes = reader.outcomes_since(0)
@@ -69,33 +67,45 @@ def measured_of(out: Path) -> list[FrameMeasured]:
     return [outcome for outcome in outcomes if isinstance(outcome, FrameMeasured)]
 
 
-def ratios_to_truth(out: Path, label: str) -> np.ndarray:
+def ratios_to_truth(out: Path, label: str, settings: NightSettings = SETTINGS) -> np.ndarray:
     """Measured by true electrons of every quiet star, shape (n_frames, n_stars)."""
     reader = LedgerReader(out)
     catalog = reader.catalogs()["1:g"]
     fluxes = reader.source_fluxes("1:g", label)
     reader.close()
-    states = [FrameFactory(SETTINGS).states(index)[0] for index in range(SETTINGS.n_images)]
+    states = [FrameFactory(settings).states(index)[0] for index in range(settings.n_images)]
     first = next(state for state in states if state.file_name == catalog.frames[0])
-    numbers = np.hypot(catalog.positions()[:, None, 0] - first.x, catalog.positions()[:, None, 1] - first.y).argmin(
-        axis=1
-    )
+    factor = catalog.binning / settings.binning
+    at = (catalog.positions() + 0.5) * factor - 0.5
+    numbers = np.hypot(at[:, None, 0] - first.x, at[:, None, 1] - first.y).argmin(axis=1)
     quiet = numbers != VARIABLE
     truth = np.array([state.electrons[numbers] for state in states])
     return np.asarray(fluxes.flux / truth)[:, quiet]
 
 
-def test_a_night_of_an_uneven_camera_has_the_true_fluxes(night: Path, tmp_path: Path) -> None:
-    plain, calibrated = tmp_path / "plain", tmp_path / "calibrated"
-    folder = night / "frames"
-    options = NightOptions(folder, calibrated, 2, finite=True, calibration=folders_of(night / "calibration"))
+@pytest.fixture(scope="module")
+def calibrated(night: Path) -> Path:
+    """Output folder of the night, with masters."""
+    out = night / "calibrated"
+    options = NightOptions(night / "frames", out, 1, finite=True, calibration=folders_of(night / "calibration"))
     assert run_night(options, RECIPE, stop=threading.Event()).n_measured == SETTINGS.n_images
-    assert run_night(NightOptions(folder, plain, 2, finite=True), RECIPE, stop=threading.Event()).n_measured > 0
+    return out
+
+
+def test_a_night_of_an_uneven_camera_has_the_true_fluxes(night: Path, calibrated: Path, tmp_path: Path) -> None:
+    """The one without masters has calibration frames among those of the sky: their type rejects them."""
+    plain, frames = tmp_path / "plain", tmp_path / "frames"
+    shutil.copytree(night / "frames", frames)
+    for name in ("bias", "darks", "flats"):
+        shutil.copy(min((night / "calibration" / name).iterdir()), frames)
+    counts = run_night(NightOptions(frames, plain, 1, finite=True), RECIPE, stop=threading.Event())
+    assert counts.n_measured == SETTINGS.n_images
+    assert counts.by_reason == {"NOT_SCIENCE": 3}
     for label in (APERTURE_LABEL, OPTIMAL_LABEL):
         without, with_masters = (np.nanmedian(ratios_to_truth(out, label), axis=0) for out in (plain, calibrated))
         assert np.abs(without - 1.0).max() > 0.08, label
         assert np.abs(with_masters - 1.0).max() < 0.01, label
-    names = sorted(path.name for path in (calibrated / "calibration").iterdir())
+    names = sorted(path.name for path in (calibrated / "calibration").glob("*.fits"))
     assert names == ["1-g_bad.fits", "1-g_flat.fits", "1_bad.fits", "1_bias.fits", "1_dark.fits"]
     calibration = load_calibration(calibrated / "calibration", "1:g")
     assert calibration is not None
@@ -103,20 +113,46 @@ def test_a_night_of_an_uneven_camera_has_the_true_fluxes(night: Path, tmp_path: 
     assert {message.calibration_version for message in measured_of(plain)} == {""}
 
 
-def test_a_night_does_not_go_on_with_other_masters_but_may_be_measured_again(night: Path, tmp_path: Path) -> None:
+def test_a_rebinned_night_has_the_true_fluxes(night: Path, tmp_path: Path) -> None:
+    """Stars twice as wide, so that they are sampled as before; masters are rebinned with the frames."""
+    settings = msgspec.structs.replace(SETTINGS, n_images=6, fwhm_px=8.0)
+    generate_observations(tmp_path / "frames", 6, circular_aperture=False, binning_scale=8, settings=settings)
+    recipe = msgspec.structs.replace(RECIPE, calibration=CalibrationSettings(rebin=2))
+    out = tmp_path / "out"
+    options = NightOptions(tmp_path / "frames", out, 1, finite=True, calibration=folders_of(night / "calibration"))
+    assert run_night(options, recipe, stop=threading.Event()).n_measured == 6
+    for label in (APERTURE_LABEL, OPTIMAL_LABEL):
+        ratios = np.nanmedian(ratios_to_truth(out, label, settings), axis=0)
+        assert len(ratios) >= 8
+        assert np.abs(ratios - 1.0).max() < 0.015, label
+    reader = LedgerReader(out)
+    catalog = reader.catalogs()["1:g"]
+    reader.close()
+    assert (catalog.binning, catalog.frame_shape) == (16, (128, 128))
+    assert catalog.fwhm_px == pytest.approx(2.0, abs=0.2)
+    master = load_calibration(out / "calibration", "1:g")
+    assert master is not None
+    assert master.flat is not None
+    assert (master.flat.binning, master.flat.shape) == (16, (128, 128))
+
+
+def test_a_night_does_not_go_on_with_other_masters_but_may_be_measured_again(
+    night: Path, calibrated: Path, tmp_path: Path
+) -> None:
     folder, out, calibration = night / "frames", tmp_path / "out", tmp_path / "calibration"
+    shutil.copytree(calibrated, out)
     shutil.copytree(night / "calibration", calibration)
-    options = NightOptions(folder, out, 2, finite=True, calibration=folders_of(calibration))
-    assert run_night(options, RECIPE, stop=threading.Event()).n_measured == SETTINGS.n_images
     # The masters of the night are there, and stay when it cannot go on with others.
-    without = NightOptions(folder, out, 2, finite=True)
+    without = NightOptions(folder, out, 1, finite=True)
     assert run_night(without, RECIPE, stop=threading.Event()).n_pending == 0
     before = measured_of(out)[0].calibration_version
     next((calibration / "flats").iterdir()).unlink()
-    other = run("reduce", folder, "--out", out, *options_of(calibration))
-    assert other.returncode == 1
-    assert other.stderr.count("\n") == 1
-    assert f"holds frames of 1:g measured with the calibration frames {before}, but there are the" in other.stderr
+    options = NightOptions(folder, out, 1, finite=True, calibration=folders_of(calibration))
+    with pytest.raises(
+        RecipeMismatchError,
+        match=f"holds frames of 1:g measured with the calibration frames {before}, but there are the",
+    ):
+        run_night(options, RECIPE, stop=threading.Event())
     kept = load_calibration(out / "calibration", "1:g")
     assert kept is not None
     assert kept.version == before
@@ -128,35 +164,71 @@ def test_a_night_does_not_go_on_with_other_masters_but_may_be_measured_again(nig
     assert {message.calibration_version for message in measured_of(out)} == {now.version}
 
 
-def test_flats_that_come_while_the_night_runs_are_used_from_then_on(night: Path, tmp_path: Path) -> None:
-    frames, out, calibration = tmp_path / "frames", tmp_path / "out", tmp_path / "calibration"
+def test_flats_that_come_while_the_night_runs_are_used_from_then_on_and_are_no_frames_of_the_sky(
+    night: Path, tmp_path: Path
+) -> None:
+    """The folders of the calibration frames lie within that of the frames; their headers say nothing of their kind."""
+    frames, out, calibration = tmp_path / "frames", tmp_path / "out", tmp_path / "frames" / "calibration"
     files = sorted((night / "frames").glob("*.fit"))
     for name in ("bias", "darks", "flats"):
         (calibration / name).mkdir(parents=True)
-    frames.mkdir()
     for path in files[:8]:
         shutil.copy(path, frames)
-    words = ("watch", frames, "--out", out, "--no-page", "--workers", "2", *options_of(calibration))
-    with running(*words) as process:
+    map_of = calibration / "map.fits"
+    fits.writeto(map_of, np.zeros((256, 256), dtype=np.uint8))
+    folders = replace(folders_of(calibration), bad_pixels_of=(("1:g", map_of),))
+    options = NightOptions(frames, out, 1, calibration=folders, calibration_scan_s=0.2)
+    ended, stopped = threading.Event(), threading.Event()
+
+    def run_on() -> None:
+        run_night(options, RECIPE, stop=stopped)
+        ended.set()
+
+    running = threading.Thread(target=run_on)
+    running.start()
+    try:
         wait_for_outcomes(out, 8)
+        made_before = load_calibration(out / "calibration", "1:g")
         for name in ("bias", "darks", "flats"):
             for path in sorted((night / "calibration" / name).iterdir())[:5]:
-                shutil.copy(path, calibration / name)
+                to = calibration / name / f"new_{path.name}"
+                shutil.copy(path, to.with_suffix(".part"))
+                change_header(to.with_suffix(".part"), IMGTYPE="object")
+                to.with_suffix(".part").rename(to)
         log = out / "log" / "night.log"
-        wait_until(lambda: "masters from now on: " in log.read_text(), 30.0, "new masters")
-        wait_until(lambda: load_calibration(out / "calibration", "1:g") is not None, 5.0, "masters in place")
+        wait_until(lambda: "flat 1:g" in log.read_text(), 30.0, "new masters")
         calibration_now = load_calibration(out / "calibration", "1:g")
         for path in files[8:]:
             shutil.copy(path, frames)
         wait_for_outcomes(out, 12)
-        assert stop(process)[0] == 0
+    finally:
+        stopped.set()
+        running.join(20.0)
+    assert ended.is_set()
+    assert made_before is not None
     assert calibration_now is not None
+    assert calibration_now.flat is not None
     versions = {message.path: message.calibration_version for message in measured_of(out)}
-    assert {versions[path.name] for path in files[:8]} == {""}
+    assert set(versions) == {path.name for path in files}
+    assert {versions[path.name] for path in files[:8]} == {made_before.version}
     assert versions[files[-1].name] == calibration_now.version
     counts = counts_of(out)
     assert counts is not None
-    assert counts.n_measured == 12
+    assert (counts.n_frames, counts.n_measured) == (12, 12)
+    # A later run that is not told of the folders leaves them out all the same.
+    shutil.copy(files[0], frames / "again.fit")
+    without = NightOptions(frames, out, 1, finite=True)
+    assert run_night(without, RECIPE, stop=threading.Event()).n_frames == 13
+
+
+def test_a_folder_of_calibration_frames_does_not_hold_those_of_the_sky(night: Path, tmp_path: Path) -> None:
+    for flat in (night, night / "frames"):
+        options = NightOptions(night / "frames", tmp_path / "out", 1, calibration=CalibrationFolders(flat=flat))
+        with pytest.raises(ConfigurationError, match=rf"^folder of calibration frames {flat} holds the frames of the"):
+            run_night(options, RECIPE, stop=threading.Event())
+    refused = run("reduce", night / "frames", "--out", tmp_path / "out", "--darks", night)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_all_workers_are_told() -> None:
@@ -251,11 +323,57 @@ def test_a_bias_needs_neither_exposure_nor_filter_where_the_camera_is_named(nigh
     assert made.masters["bias", "1"].exposure_s == 0.0
 
 
+def write_map(path: Path, *pixels: tuple[int, int], shape: tuple[int, int] = (256, 256)) -> Path:
+    bad = np.zeros(shape, dtype=np.uint8)
+    for pixel in pixels:
+        bad[pixel] = 1
+    fits.writeto(path, bad)
+    return path
+
+
+def test_bad_pixel_maps_of_cameras_and_keys_join_those_of_the_masters(night: Path, tmp_path: Path) -> None:
+    maps = {name: write_map(tmp_path / f"{name}.fits", (row, 7)) for row, name in enumerate(("all", "one", "g", "two"))}
+    words = (f"1={maps['one']}", f"1:g={maps['g']}", f"2={maps['two']}", str(maps["all"]))
+    folders = calibration_folders(None, night / "calibration" / "darks", None, words)
+    assert folders.bad_pixels == (maps["all"],)
+    save_masters(make_masters(folders, RECIPE), tmp_path / "masters")
+    expected = {"1:g": [0, 1, 2], "1:u": [0, 1], "2:r": [0, 3], "3:i": [0]}
+    for key, rows in expected.items():
+        calibration = load_calibration(tmp_path / "masters", key)
+        assert calibration is not None
+        assert calibration.bad_pixels is not None
+        assert np.flatnonzero(calibration.bad_pixels[:4, 7]).tolist() == rows
+        # The hot pixels of the darks are there too, for their camera alone.
+        assert bool(calibration.bad_pixels.sum() > len(rows)) is key.startswith("1:")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "sentence"),
+    [
+        ("4", (256, 256), r"^bad-pixel map \S+ is for '4': OPTICAM-MX has the cameras 1, 2, 3$"),
+        ("1:g", (64, 32), r"^bad-pixel map \S+ has 32 x 64 pixels, that of 1 256 x 256: those of a camera must be"),
+        ("2", (64, 32), None),
+    ],
+)
+def test_a_bad_pixel_map_is_of_a_camera_that_there_is_and_of_its_shape(
+    night: Path, tmp_path: Path, name: str, shape: tuple[int, int], sentence: str | None
+) -> None:
+    given = write_map(tmp_path / "map.fits", (3, 4), shape=shape)
+    folders = CalibrationFolders(dark=night / "calibration" / "darks", bad_pixels_of=((name, given),))
+    if sentence is None:
+        assert make_masters(folders, RECIPE).bad[name].sum() == 1
+        return
+    with pytest.raises(ConfigurationError, match=sentence):
+        make_masters(folders, RECIPE)
+
+
+def test_a_bad_pixel_map_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^bad-pixel map {tmp_path / 'none.fits'} does not exist$"):
+        make_masters(CalibrationFolders(bad_pixels=(tmp_path / "none.fits",)), RECIPE)
+
+
 def test_masters_say_what_they_are_and_are_read_as_they_were_written(night: Path, tmp_path: Path) -> None:
-    given = tmp_path / "map.fits"
-    bad = np.zeros((256, 256), dtype=np.uint8)
-    bad[10, 20] = 1
-    fits.writeto(given, bad)
+    given = write_map(tmp_path / "map.fits", (10, 20))
     calibration_folders = folders_of(night / "calibration")
     made = make_masters(
         CalibrationFolders(calibration_folders.bias, calibration_folders.dark, calibration_folders.flat, (given,)),

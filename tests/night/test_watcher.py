@@ -273,6 +273,19 @@ def test_a_folder_that_stands_still_is_not_listed_again_until_it_changes(tmp_pat
     assert list(scan.new_names()) == ["000001.fit", "000002.fit"]
 
 
+def test_excluded_folders_and_files_are_neither_listed_nor_hinted_at(tmp_path: Path) -> None:
+    for name in ("flats", "more/flats", "out"):
+        (tmp_path / name).mkdir(parents=True)
+        write_frame(tmp_path / name, 1)
+    write_frame(tmp_path, 1)
+    write_frame(tmp_path, 2)
+    (tmp_path / "link").symlink_to(tmp_path / "flats")
+    scan = FolderScan(tmp_path, tmp_path / "out", tmp_path / "link", tmp_path / "000002.fit")
+    assert sorted(scan.new_names()) == ["000001.fit", "more/flats/000001.fit"]
+    names = ("flats/1.fit", "flats/deep/1.fit", "000002.fit", "link/1.fit", "more/flats/1.fit", "000001.fit")
+    assert [name for name in names if scan.is_searched(name)] == ["more/flats/1.fit", "000001.fit"]
+
+
 def test_a_folder_that_vanishes_is_searched_again_when_it_is_back(tmp_path: Path) -> None:
     folder = tmp_path / "mount"
     folder.mkdir()
