@@ -39,7 +39,9 @@ def annulus_pixels(inner_px: float, outer_px: float, half_side_px: int) -> NDArr
     return np.flatnonzero((radius >= inner_px) & (radius <= outer_px))
 
 
-def clipped_background(values: FloatArray, clip_sigma: float) -> LocalBackground:
+def clipped_background(
+    values: NDArray[np.floating] | NDArray[np.integer], clip_sigma: float, missing: NDArray[np.bool_] | None = None
+) -> LocalBackground:
     """Estimate the background of each row of `values` by sigma clipping around the median.
 
     The same as ``astropy.stats.sigma_clip`` with five iterations, the median as centre and the standard deviation,
@@ -48,52 +50,90 @@ def clipped_background(values: FloatArray, clip_sigma: float) -> LocalBackground
     Parameters
     ----------
     values : array, shape (n_sources, n_pixels)
-        NaN marks pixels that do not count.
+        NaN marks pixels that do not count. Whole numbers of 16 bits are sorted ten times as fast as others.
     clip_sigma : float
         Pixels further than this many standard deviations from the median are left out.
+    missing : array of bool, shape of `values`, optional
+        Marks pixels that do not count where `values` are whole numbers; they must hold the largest of their type.
     """
-    ordered = np.sort(values, axis=1)
-    rows = np.arange(len(ordered))
-    n_finite = np.isfinite(ordered).sum(axis=1)
+    whole = values.dtype.kind in "iu"
+    ordered = np.sort(values, axis=1, kind="stable" if whole else None)
+    n, width = ordered.shape
+    rows = np.arange(n)
+    if whole:
+        n_finite = np.full(n, width) if missing is None else width - missing.sum(axis=1)
+    else:
+        n_finite = np.isfinite(ordered).sum(axis=1)
     usable = n_finite > 0
     centre = np.where(usable, ordered[rows, np.maximum(n_finite, 1) // 2], np.nan)
-    # Sums about the centre, because the squares of raw counts would cancel catastrophically; and from the middle
-    # outwards, because what lies far off on either side would cancel after it was clipped.
-    deviations = np.where(np.isfinite(ordered), ordered - centre[:, None], 0.0)
-    middle = int(n_finite.max(initial=0)) // 2
-    sums = np.zeros((2, len(ordered), ordered.shape[1] + 1))
-    for total, terms in zip(sums, (deviations, deviations**2), strict=True):
-        np.cumsum(terms[:, middle:], axis=1, out=total[:, middle + 1 :])
-        total[:, :middle] = -np.cumsum(terms[:, :middle][:, ::-1], axis=1)[:, ::-1]
-
+    sums = _SegmentSums.of(ordered, centre, n_finite)
     first, last = np.zeros_like(n_finite), n_finite
     for _ in range(_MAX_ITERATIONS):
-        _, sigma = _moments(sums, rows, first, last)
+        _, sigma = sums.moments(first, last)
         median = _median(ordered, rows, first, last)
-        low = (ordered < (median - clip_sigma * sigma)[:, None]).sum(axis=1)
-        high = (ordered <= (median + clip_sigma * sigma)[:, None]).sum(axis=1)
+        low, high = _bounds(ordered, median - clip_sigma * sigma, median + clip_sigma * sigma)
         low, high = np.maximum(first, low), np.minimum(last, high)
-        if np.array_equal(low, first) and np.array_equal(high, last):
+        if (low == first).all() and (high == last).all():
             break
         first, last = low, high
-    mean, sigma = _moments(sums, rows, first, last)
+    mean, sigma = sums.moments(first, last)
     return LocalBackground(centre + mean, sigma / _kept_sigma(clip_sigma), last - first)
 
 
-def _moments(
-    sums: FloatArray, rows: NDArray[np.intp], first: NDArray[np.intp], last: NDArray[np.intp]
-) -> tuple[FloatArray, FloatArray]:
-    count = np.maximum(last - first, 1)
-    mean = (sums[0, rows, last] - sums[0, rows, first]) / count
-    variance = (sums[1, rows, last] - sums[1, rows, first]) / count - mean**2
-    return mean, np.sqrt(np.maximum(variance, 0.0))
+@dataclass(frozen=True, slots=True)
+class _SegmentSums:
+    """Mean and deviation of parts of sorted rows.
+
+    `deviations` and their squares are counted from the centre of each row, because the squares of raw counts would
+    cancel catastrophically, and summed anew for every part: so would what lies far off, if it were taken from a sum.
+    Both have a column of zeros at their end, so that a part may end there.
+    """
+
+    deviations: FloatArray
+    squares: FloatArray
+    starts: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, ordered: NDArray, centre: FloatArray, n_finite: NDArray[np.intp]) -> _SegmentSums:
+        """Prepare sums of sorted rows, of which the first `n_finite` numbers count."""
+        n, width = ordered.shape
+        deviations = np.empty((n, width + 1))
+        np.subtract(ordered, centre[:, None], out=deviations[:, :width])
+        deviations[:, width] = 0.0
+        for row in np.flatnonzero(n_finite < width).tolist():
+            deviations[row, n_finite[row] :] = 0.0
+        return cls(deviations.reshape(-1), np.square(deviations).reshape(-1), np.arange(n) * (width + 1))
+
+    def moments(self, first: NDArray[np.intp], last: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+        """Mean from the centre, and standard deviation, of the numbers from `first` to before `last`."""
+        parts = np.empty(2 * len(self.starts), dtype=np.intp)
+        parts[::2], parts[1::2] = self.starts + first, self.starts + last
+        count = last - first
+        empty, count = count <= 0, np.maximum(count, 1)
+        mean = np.add.reduceat(self.deviations, parts)[::2] / count
+        variance = np.add.reduceat(self.squares, parts)[::2] / count - mean * mean
+        if empty.any():  # reduceat gives the first number of an empty part
+            mean[empty], variance[empty] = 0.0, 0.0
+        return mean, np.sqrt(np.maximum(variance, 0.0))
 
 
-def _median(ordered: FloatArray, rows: NDArray[np.intp], first: NDArray[np.intp], last: NDArray[np.intp]) -> FloatArray:
-    top = ordered.shape[1] - 1
-    lower = np.clip((first + last - 1) // 2, 0, top)
-    upper = np.clip((first + last) // 2, 0, top)
-    return 0.5 * (ordered[rows, lower] + ordered[rows, upper])
+def _bounds(ordered: NDArray, low: FloatArray, high: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """How many numbers of each sorted row are below `low`, and how many are not above `high`."""
+    if ordered.dtype.kind in "iu":
+        # Compared as what they are: numpy would make floats of all of them.
+        limits = np.iinfo(ordered.dtype)
+        low = np.fmin(np.fmax(np.ceil(low), limits.min), limits.max).astype(ordered.dtype)
+        high = np.fmin(np.fmax(np.floor(high), limits.min), limits.max).astype(ordered.dtype)
+    # The first True of a row. Some number of a row is between its limits, so none is 0 but where there is no True.
+    n_below = (ordered >= low[:, None]).argmax(axis=1)
+    n_not_above = (ordered > high[:, None]).argmax(axis=1)
+    n_not_above[n_not_above == 0] = ordered.shape[1]
+    return n_below, n_not_above
+
+
+def _median(ordered: NDArray, rows: NDArray[np.intp], first: NDArray[np.intp], last: NDArray[np.intp]) -> FloatArray:
+    middle = first + last
+    return 0.5 * (ordered[rows, (middle - 1) // 2].astype(np.float64) + ordered[rows, middle // 2])
 
 
 def _kept_sigma(clip_sigma: float) -> float:

@@ -8,7 +8,7 @@ somebody asks for a whole frame: the measuring functions cut stamps, and stamps 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from stream.measure.frames import Frame
 from stream.measure.linearity import linearise, read_variance_of
 from stream.measure.masters import SAME_EXPOSURE, Kind, Master
 from stream.measure.rebinning import rebin_frame
+from stream.measure.stamps import IntegerStamps
 from stream.messages import FloatArray
 
 _WARM_SIGMA = 5.0
@@ -134,6 +135,15 @@ class CalibratedFrame:
         if not self.settings.median_filter:
             return self._calibrated(corners, side_px)
         return _without_warm_pixels(self._calibrated(corners - 1, side_px + 2), self.facts.read_noise_e)
+
+    def integer_stamps(self, corners: NDArray[np.intp], side_px: int) -> IntegerStamps | None:
+        """The same as whole numbers; None where masters, filters or the detector's response make others of them."""
+        known = self.calibration
+        masters = known is not None and (known.bias or known.dark or known.flat)
+        if masters or self.settings.median_filter or self.facts.linearity:
+            return None
+        stored = self.frame.integer_stamps(corners, side_px)
+        return None if stored is None else replace(stored, zero=stored.zero - self._zero_e() - self._header_dark_e())
 
     def stored_stamps(self, corners: NDArray[np.intp], side_px: int) -> FloatArray:
         """The same squares before calibration: saturation is a matter of what was counted."""

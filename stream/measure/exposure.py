@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.instruments import FrameFacts
+from stream.measure.stamps import IntegerStamps
 from stream.messages import FloatArray
 
 
@@ -76,6 +77,9 @@ class Exposure(Protocol):
 
     def stamps(self, corners: NDArray[np.intp], side_px: int) -> FloatArray:
         """Cut squares out of the frame: `corners` of shape (n, 2), the result of shape (n, side_px, side_px)."""
+
+    def integer_stamps(self, corners: NDArray[np.intp], side_px: int) -> IntegerStamps | None:
+        """The same as whole numbers; None where electrons are not simply a multiple of what is stored."""
 
     def stored_stamps(self, corners: NDArray[np.intp], side_px: int) -> FloatArray | None:
         """The same before calibration; None where `stamps` is that already."""

@@ -7,7 +7,7 @@ Frames in extensions and planes of cubes are found by the offsets that the heade
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from stream.measure.hdus import (
     read_header,
 )
 from stream.measure.headers import BLOCK_BYTES, MAX_HEADER_BYTES, ImageLayout, image_layout, parse_header
-from stream.measure.stamps import cut_stamps
+from stream.measure.stamps import IntegerStamps, cut_stamps
 from stream.messages import FloatArray
 
 __all__ = ["BLOCK_BYTES", "Frame", "FramePeek", "list_frames", "parse_header", "read_frame"]
@@ -118,13 +118,7 @@ class Frame:
         array, shape (n, side_px, side_px)
             NaN where a square reaches over the edge of the frame or a pixel has no value, as in `electrons`.
         """
-        rows, columns = self.pixels.shape
-        stamps = np.full((len(corners), side_px, side_px), np.nan)
-        for stamp, (x, y) in zip(stamps, corners.tolist(), strict=True):
-            left, right = max(x, 0), min(x + side_px, columns)
-            low, high = max(y, 0), min(y + side_px, rows)
-            if left < right and low < high:
-                stamp[low - y : high - y, left - x : right - x] = self.pixels[low:high, left:right]
+        stamps = cut_stamps(self.pixels, corners, side_px, np.nan)
         if self.blank is not None:
             stamps[stamps == self.blank] = np.nan
         gain = self.facts.gain_e_per_adu
@@ -134,6 +128,14 @@ class Frame:
         if self.pixels.dtype.kind == "f":
             stamps[~(np.abs(stamps) < _LARGEST_VALUE)] = np.nan
         return stamps
+
+    def integer_stamps(self, corners: NDArray[np.intp], side_px: int) -> IntegerStamps | None:
+        """The same as they are stored; None where pixels are not whole numbers of at most 16 bits."""
+        if self.pixels.dtype.kind not in "iu" or self.pixels.dtype.itemsize > 2:
+            return None
+        gain = self.facts.gain_e_per_adu
+        stamps = IntegerStamps.cut(self.pixels, corners, side_px, self.blank)
+        return replace(stamps, scale=self.bscale * gain, zero=self.bzero * gain)
 
     def stored_stamps(self, corners: NDArray[np.intp], side_px: int) -> None:
         """None: `stamps` is what is stored."""

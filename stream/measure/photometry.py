@@ -19,22 +19,20 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import sep
 from numpy.typing import NDArray
 
 from stream.config import APERTURE_LABEL, FORCED_PHOTOMETERS, OPTIMAL_LABEL, PhotometerSettings, PhotometrySettings
 from stream.flags import NOT_MEASURED, Flag
 from stream.measure.apertures import Aperture, aperture_on_frame
-from stream.measure.background import LocalBackground, annulus_pixels, clipped_background
+from stream.measure.background import LocalBackground, annulus_pixels
 from stream.measure.exposure import Exposure
 from stream.measure.own_photometry import OwnMeasuring, is_own_kind, read_only
 from stream.measure.pixel_variance import PixelVariance
 from stream.measure.protocols import BackgroundStamps
 from stream.measure.psf import Psf
-from stream.measure.stamps import cut_stamps
+from stream.measure.source_core import SourceCore, SourceSquares
 from stream.messages import FloatArray
 
-_PROFILE_RADIUS_SIGMA = 4.0
 _MIN_PROFILE_SEEN = 0.75
 _MIN_BACKGROUND_PIXELS = 50
 _BACKGROUND_PIXELS_WANTED = 0.5
@@ -140,44 +138,43 @@ def measure_forced_fluxes(
         With `Reason.OWN_PART_FAILED` if a photometer or background of the user's own fails.
     """
     place = _Placement.of(positions, frame.shape, geometry.half_side_px)
-    stamps = frame.stamps(place.corners, geometry.side_px)
-    bad = None if bad_pixels is None else cut_stamps(bad_pixels, place.corners, geometry.side_px, False)
-    masked = stamps if bad is None else np.where(bad, np.nan, stamps)
-    annulus = clipped_background(
-        masked.reshape(len(stamps), geometry.side_px**2)[:, geometry.annulus], settings.annulus_clip_sigma
-    )
+    squares = SourceSquares.cut(frame, place.corners, geometry.side_px, bad_pixels)
+    annulus = squares.background(geometry.annulus, settings.annulus_clip_sigma)
     standard, *apertures = (
         aperture_on_frame(one, psf, settings, inner_px=geometry.inner_px, half_side_px=geometry.half_side_px)
         for one in (PhotometerSettings(), *photometers)
     )
-    core = _Core.cut(stamps, bad, positions - place.middles, psf, standard, max([standard, *apertures]))
+    largest = max([standard, *apertures])
+    core = SourceCore.cut(squares, positions - place.middles, psf, standard=standard, largest=largest)
     backgrounds = {"annulus": annulus, "mesh": mesh if mesh is not None else annulus}
     core, hit = _without_cosmic_rays(core, frame, place)
     variances = _variances(core, frame, place, backgrounds)
     asked = list(zip(photometers, apertures, strict=True))
     fluxes = _fluxes(core, variances, backgrounds, [one for one in asked if not one[0].is_own])
-    stored = frame.stored_stamps(core.corners(place), core.side_px)
+    stored = frame.stored_stamps(place.corners_of(core), core.side_px)
     peak_adu = core.peak(stored) / frame.facts.gain_e_per_adu
 
     flags = np.where(place.whole, 0, int(Flag.NEAR_EDGE)).astype(np.int64)
     enough = max(_MIN_BACKGROUND_PIXELS, _BACKGROUND_PIXELS_WANTED * len(geometry.annulus))
     flags[annulus.n_pixels < enough] |= int(Flag.POOR_BACKGROUND)
-    flags[(core.bad & core.in_aperture).any(axis=(1, 2))] |= int(Flag.BAD_PIXEL)
+    flags[core.any_within(core.bad)] |= int(Flag.BAD_PIXEL)
     flags[hit] |= int(Flag.COSMIC_RAY)
     flags[peak_adu >= frame.facts.saturation_adu] |= int(Flag.SATURATED)
-    bent = frame.nonlinear_stamps(core.corners(place), core.side_px)
+    bent = frame.nonlinear_stamps(place.corners_of(core), core.side_px)
     if bent is not None:
-        flags[(bent & core.in_aperture & core.usable).any(axis=(1, 2))] |= int(Flag.NONLINEAR)
+        flags[core.any_within(bent if core.usable is None else bent & core.usable)] |= int(Flag.NONLINEAR)
     flags |= _reasons_not_measured(core, place, frame.shape, fluxes=fluxes)
     own = [one for one in asked if one[0].is_own]
     if own:
-        measuring = _own_measuring(frame, masked, place, positions, psf=psf, geometry=geometry)
+        measuring = _own_measuring(frame, squares.masked(), place, positions, psf=psf, geometry=geometry)
         fluxes |= _own_fluxes(measuring, core, frame, place, backgrounds=backgrounds, photometers=own)
         without = ~np.isfinite([fluxes[one.label] for one, _ in own]).all(axis=(0, 1))
         flags[without & ((flags & int(NOT_MEASURED)) == 0)] |= int(Flag.NO_OWN_FLUX)
-    for measured in fluxes.values():
-        for values in measured:
-            values[(flags & int(NOT_MEASURED)) != 0] = np.nan
+    lost = (flags & int(NOT_MEASURED)) != 0
+    if lost.any():
+        for measured in fluxes.values():
+            for values in measured:
+                values[lost] = np.nan
     return ForcedFluxes(annulus.level, peak_adu, fluxes, flags)
 
 
@@ -202,53 +199,71 @@ class _Placement:
         whole = ((middles >= half_side_px) & (middles < size - half_side_px)).all(axis=1)
         return cls(middles, middles - half_side_px, np.asarray(inside), np.asarray(whole))
 
+    def corners_of(self, core: SourceCore) -> NDArray[np.intp]:
+        """Column and row of the first pixel of the inner part of each stamp."""
+        return self.middles - core.side_px // 2
 
-def _without_cosmic_rays(core: _Core, frame: Exposure, place: _Placement) -> tuple[_Core, NDArray[np.bool_]]:
+
+def _without_cosmic_rays(core: SourceCore, frame: Exposure, place: _Placement) -> tuple[SourceCore, NDArray[np.bool_]]:
     """Leave out the pixels that cosmic rays hit; also which sources have one within their standard aperture."""
-    rays = frame.cosmic_rays(core.corners(place), core.side_px)
+    rays = frame.cosmic_rays(place.corners_of(core), core.side_px)
+    hit = core.any_within(rays)
     if rays is None:
-        return core, np.zeros(len(core.electrons), dtype=bool)
-    hit = np.asarray((rays & core.in_aperture).any(axis=(1, 2)))
-    return replace(core, usable=core.usable & ~rays), hit
+        return core, hit
+    return replace(core, usable=~rays if core.usable is None else core.usable & ~rays), hit
 
 
 def _variances(
-    core: _Core, frame: Exposure, place: _Placement, backgrounds: dict[str, LocalBackground]
+    core: SourceCore, frame: Exposure, place: _Placement, backgrounds: dict[str, LocalBackground]
 ) -> dict[str, PixelVariance]:
-    calibration = frame.noise_stamps(core.corners(place), core.side_px)
+    calibration = frame.noise_stamps(place.corners_of(core), core.side_px)
     return {name: PixelVariance.of(background, calibration) for name, background in backgrounds.items()}
 
 
 def _fluxes(
-    core: _Core,
+    core: SourceCore,
     variances: dict[str, PixelVariance],
     backgrounds: dict[str, LocalBackground],
     photometers: Sequence[tuple[PhotometerSettings, Aperture]],
 ) -> dict[str, Flux]:
-    """Measure all photometers; the optimal profile stands in for what is missing within an aperture."""
-    fluxes = {}
-    filled: dict[str, tuple[FloatArray, Flux, FloatArray | None]] = {}
-    for photometer, aperture in photometers:
-        background, variance_of = backgrounds[photometer.background], variances[photometer.background]
-        sky_variance = background.sigma**2
-        level_variance = sky_variance / np.maximum(background.n_pixels, 1)
-        if photometer.background not in filled:
-            data = core.electrons - background.level[:, None, None]
-            optimal = Flux(*_optimal(data, core.usable, core.profile, variance_of, level_variance))
-            model = optimal.flux[:, None, None] * core.profile
-            beyond = variance_of.beyond_photons(np.maximum(model, 0.0), sky_variance)
-            filled[photometer.background] = (np.where(core.usable, data, model), optimal, beyond)
-        data, optimal, beyond = filled[photometer.background]
-        if photometer.kind == "optimal":
-            fluxes[photometer.label] = Flux(optimal.flux.copy(), optimal.flux_err.copy())
-            continue
-        flux = core.sum_aperture(data, aperture)
-        area, squared = aperture.area_px, aperture.squared_weights_px
-        variance = np.maximum(flux, 0.0) + squared * sky_variance + area**2 * level_variance
-        if beyond is not None:
-            variance = np.maximum(variance + core.sum_aperture(beyond, aperture), 0.0)
-        fluxes[photometer.label] = Flux(flux, np.sqrt(variance))
+    """Measure all photometers."""
+    fluxes: dict[str, Flux] = {}
+    for name in dict.fromkeys(photometer.background for photometer, _ in photometers):
+        alike = [one for one in photometers if one[0].background == name]
+        fluxes |= _fluxes_above(backgrounds[name], core, variances[name], alike)
     return fluxes
+
+
+def _fluxes_above(
+    background: LocalBackground,
+    core: SourceCore,
+    variance_of: PixelVariance,
+    photometers: Sequence[tuple[PhotometerSettings, Aperture]],
+) -> dict[str, Flux]:
+    """Measure above one background; the optimal profile stands in for what is missing within an aperture."""
+    sky_variance = background.sigma**2
+    level_variance = sky_variance / np.maximum(background.n_pixels, 1)
+    data = core.electrons - background.level[:, None, None]
+    optimal = _optimal(data, core, variance_of, level_variance)
+    fluxes = {
+        photometer.label: Flux(optimal.flux.copy(), optimal.flux_err.copy())
+        for photometer, _ in photometers
+        if photometer.kind == "optimal"
+    }
+    sums = [(photometer.label, aperture) for photometer, aperture in photometers if photometer.kind != "optimal"]
+    apertures = [aperture for _, aperture in sums]
+    beyond = None
+    if core.usable is not None or variance_of.calibration is not None:
+        model = optimal.flux[:, None, None] * core.profile
+        beyond = variance_of.beyond_photons(np.maximum(model, 0.0), sky_variance)
+        data = data if core.usable is None else np.where(core.usable, data, model)
+    flux = core.sum_apertures(data, apertures)
+    area = np.array([[aperture.area_px] for aperture in apertures]).reshape(-1, 1)
+    squared = np.array([[aperture.squared_weights_px] for aperture in apertures]).reshape(-1, 1)
+    variance = np.maximum(flux, 0.0) + squared * sky_variance + area**2 * level_variance
+    if beyond is not None:
+        variance = np.maximum(variance + core.sum_apertures(beyond, apertures), 0.0)
+    return fluxes | {label: Flux(*pair) for (label, _), *pair in zip(sums, flux, np.sqrt(variance), strict=True)}
 
 
 def _own_measuring(
@@ -277,7 +292,7 @@ def _own_measuring(
 
 def _own_fluxes(
     measuring: OwnMeasuring,
-    core: _Core,
+    core: SourceCore,
     frame: Exposure,
     place: _Placement,
     *,
@@ -299,129 +314,39 @@ def _own_fluxes(
 
 
 def _reasons_not_measured(
-    core: _Core, place: _Placement, shape: tuple[int, int], *, fluxes: dict[str, Flux]
+    core: SourceCore, place: _Placement, shape: tuple[int, int], *, fluxes: dict[str, Flux]
 ) -> NDArray[np.int64]:
     """Flags of the sources that have no flux: off the frame, or numbers are missing where they are needed."""
-    seen = (core.profile * core.usable).sum(axis=(1, 2)) / core.profile.sum(axis=(1, 2))
-    lost = ~place.inside | (seen < _MIN_PROFILE_SEEN)
+    lost = ~place.inside | (core.profile_seen() < _MIN_PROFILE_SEEN)
     off_frame = lost & ~place.whole
-    missing = (core.non_finite(place.middles, shape) & core.in_aperture).any(axis=(1, 2)) | (lost & place.whole)
-    for measured in fluxes.values():
-        missing |= ~off_frame & ~np.isfinite(measured).all(axis=0)
+    missing = core.any_within(core.missing_on_frame(place.middles, shape)) | (lost & place.whole)
+    if fluxes:
+        missing |= ~off_frame & ~np.isfinite(list(fluxes.values())).all(axis=(0, 1))
     return off_frame * np.int64(Flag.OFF_FRAME) | missing * np.int64(Flag.NON_FINITE)
 
 
-def _optimal(
-    data: FloatArray,
-    good: NDArray[np.bool_],
-    profile: FloatArray,
-    variance_of: PixelVariance,
-    level_variance: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
+def _optimal(data: FloatArray, core: SourceCore, variance_of: PixelVariance, level_variance: FloatArray) -> Flux:
     """Flux and error of the optimally weighted sum.
 
     The variance of a pixel takes the source from the model, never from the pixel itself: weights that follow the
     noise would bias the flux (Naylor 1998, section 2).
+
+    Parameters
+    ----------
+    data : array, shape (n_sources, side, side)
+        Electrons above the background.
     """
-    data = np.where(good, data, 0.0)
+    shape = (len(data), core.side_px**2)
+    profile, used = core.profile, core.profile
+    if core.usable is not None:
+        data, used = np.where(core.usable, data, 0.0), np.where(core.usable, profile, 0.0)
     flux = np.zeros(len(data))
     for _ in range(2):
-        variance = variance_of.with_source(np.maximum(flux, 0.0)[:, None, None] * profile)
-        weights = np.where(good, profile / np.maximum(variance, 1e-12), 0.0)
-        norm = np.maximum((weights * profile).sum(axis=(1, 2)), 1e-300)
-        flux = (weights * data).sum(axis=(1, 2)) / norm
-    level_part = (weights.sum(axis=(1, 2)) / norm) ** 2 * level_variance
-    return flux, np.sqrt(1.0 / norm + level_part)
-
-
-@dataclass(frozen=True, slots=True)
-class _Core:
-    """The inner part of all stamps, with the profile of a source on each."""
-
-    electrons: FloatArray
-    bad: NDArray[np.bool_]
-    usable: NDArray[np.bool_]
-    profile: FloatArray
-    in_aperture: NDArray[np.bool_]
-    offsets: FloatArray
-    orientation_rad: float
-
-    @classmethod
-    def cut(
-        cls,
-        stamps: FloatArray,
-        bad: NDArray[np.bool_] | None,
-        offsets: FloatArray,
-        psf: Psf,
-        standard: Aperture,
-        largest: Aperture,
-    ) -> _Core:
-        """Cut the part that profile and apertures reach; `offsets` are positions from the middle pixel."""
-        middle = stamps.shape[1] // 2
-        reach = max(largest.major_px, largest.minor_px, _PROFILE_RADIUS_SIGMA * psf.semi_major_sigma_px)
-        half = min(math.ceil(reach) + 1, middle)
-        inner = slice(middle - half, middle + half + 1)
-        electrons = stamps[:, inner, inner]
-        pixels = np.arange(-half, half + 1, dtype=np.float64)
-        dx = pixels[None, :] - offsets[:, :1]
-        dy = pixels[None, :] - offsets[:, 1:]
-        determinant = psf.xx * psf.yy - psf.xy**2
-        radius2 = (psf.yy * dx**2)[:, None, :] + (psf.xx * dy**2)[:, :, None]
-        if psf.xy:
-            radius2 -= 2.0 * psf.xy * dx[:, None, :] * dy[:, :, None]
-        radius2 /= determinant
-        profile = np.exp(-0.5 * radius2) / (2.0 * math.pi * math.sqrt(determinant))
-        marked = np.zeros(electrons.shape, dtype=bool) if bad is None else bad[:, inner, inner]
-        return cls(
-            electrons=electrons,
-            bad=marked,
-            usable=np.isfinite(electrons) & ~marked,
-            profile=profile,
-            in_aperture=radius2 <= (standard.major_px / psf.semi_major_sigma_px) ** 2,
-            offsets=offsets + half,
-            orientation_rad=math.radians(psf.orientation_deg),
-        )
-
-    @property
-    def side_px(self) -> int:
-        """Pixels along one side."""
-        return int(self.electrons.shape[1])
-
-    def corners(self, place: _Placement) -> NDArray[np.intp]:
-        """Column and row of the first pixel of each of these stamps."""
-        return place.middles - self.side_px // 2
-
-    def peak(self, stored: FloatArray | None) -> FloatArray:
-        """Highest usable pixel of each aperture, electrons; NaN where there is none.
-
-        Of the pixels before calibration, `stored`, where there are such.
-        """
-        electrons = self.electrons if stored is None else stored
-        highest = np.where(self.in_aperture & self.usable, electrons, -np.inf).max(axis=(1, 2))
-        return np.where(np.isfinite(highest), highest, np.nan)
-
-    def sum_aperture(self, data: FloatArray, aperture: Aperture) -> FloatArray:
-        """Exact sums over an aperture around each source.
-
-        The stamps are laid one above the other, so that one call does all.
-        """
-        n, side = len(data), data.shape[1]
-        if not n:
-            return np.empty(0)
-        y = self.offsets[:, 1] + side * np.arange(n)
-        tall = np.ascontiguousarray(data.reshape(n * side, side))
-        x, angle = self.offsets[:, 0], self.orientation_rad
-        sums, _, _ = sep.sum_ellipse(tall, x, y, aperture.major_px, aperture.minor_px, angle, 1.0, subpix=0)
-        return np.asarray(sums, dtype=np.float64)
-
-    def non_finite(self, middles: NDArray[np.intp], shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Pixels that lie on the frame but hold no number."""
-        missing = ~np.isfinite(self.electrons)
-        if not missing.any():
-            return missing
-        half = self.electrons.shape[1] // 2
-        steps = np.arange(-half, half + 1)
-        columns = middles[:, :1] + steps
-        rows = middles[:, 1:] + steps
-        on_frame = ((rows >= 0) & (rows < shape[0]))[:, :, None] & ((columns >= 0) & (columns < shape[1]))[:, None, :]
-        return missing & on_frame
+        # The first time nothing is known of the source, and a plain sky has the same weight everywhere.
+        source = np.maximum(flux, 0.0)[:, None, None]
+        variance = variance_of.with_source(source * profile if source.any() or variance_of.calibration else source)
+        weights = used / np.maximum(variance, 1e-12)
+        norm = np.maximum(np.vecdot(weights.reshape(shape), profile.reshape(shape)), 1e-300)
+        flux = np.vecdot(weights.reshape(shape), data.reshape(shape)) / norm
+    level_part = (weights.reshape(shape).sum(axis=1) / norm) ** 2 * level_variance
+    return Flux(flux, np.sqrt(1.0 / norm + level_part))
