@@ -54,6 +54,12 @@ def test_outputs_stand_where_the_tutorial_has_them(written_night: tuple[Path, li
         for label in (APERTURE_LABEL, OPTIMAL_LABEL)
         for figure in ("light_curves", "power_spectra")
     }
+    expected |= {
+        f"relative_light_curves/diag/{label}_source_6_{key}_comparisons.{suffix}"
+        for label in (APERTURE_LABEL, OPTIMAL_LABEL)
+        for key in ("1-g", "2-r")
+        for suffix in ("ecsv", "pdf")
+    }
     assert names == expected
     assert all(path.stat().st_size > 0 for path in written)
     assert not [path for path in night.rglob(".*-*") if path.is_file()]
@@ -103,6 +109,18 @@ def test_relative_light_curve_recovers_the_variable(written_night: tuple[Path, l
     assert np.std(residual / table["flux_err"][good]) == pytest.approx(1.0, abs=0.2)
     assert math.isnan(float(table["flux"][7]))
     assert any(line.startswith("# comparisons (weights): 1 (0.") for line in _head(path))
+
+
+def test_every_pair_of_comparison_stars_has_its_row(written_night: tuple[Path, list[Path]]) -> None:
+    night, _ = written_night
+    path = night / "relative_light_curves" / "diag" / f"{APERTURE_LABEL}_source_6_1-g_comparisons.ecsv"
+    table = Table.read(path, format="ascii.ecsv")
+    assert len(table) == 10  # five comparison stars
+    assert table.meta["photometer"] == APERTURE_LABEL and table.meta["recipe"] == RECIPE.hash()
+    assert str(table["trend"].unit) == "1 / h"
+    np.testing.assert_allclose(table["chi2"], 1.0, atol=0.45)
+    np.testing.assert_allclose(table["scatter"] / table["expected_scatter"], 1.0, atol=0.4)
+    assert (np.abs(table["trend"]) < 4.0 * table["trend_err"]).all()
 
 
 def test_ecsv_and_fits_carry_units_and_facts(night: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ from stream.analysis.relative import RelativeLightCurve, relative_light_curve
 from stream.batch.outputs import file_stem, read_photometer, write_relative_light_curves
 from stream.errors import AnalysisError, ConfigurationError
 from stream.export.night import ExportNight
-from stream.messages import Catalog, SourceFluxes
+from stream.export.pairs import FOLDER, pairs_figure, write_pairs_table
+from stream.messages import Catalog
 from stream.night.ledger import LedgerReader
 from stream.night.night_folder import CATALOG_FOLDER
 from stream.notebook import say, show_figure, show_picture
 from stream.plots import light_curves_figure, raw_light_curves_figure, save_figure
 
-DIAGNOSTICS_FOLDER = Path("relative_light_curves") / "diag"
 _SEPARATORS = ("/", "\\", "\0")
 
 
@@ -66,7 +65,8 @@ class DifferentialPhotometer:
 
         The light curves are written to ``relative_light_curves/<prefix>_<key>_<label>_light_curve.csv``, the
         diagnostics to ``relative_light_curves/diag``: the fluxes as measured, and every pair of comparison stars over
-        each other, which are as constant as their errors say where both stars are good.
+        each other, as a figure and as a table (``_comparisons.ecsv``) of scatter, expected scatter, chi-square and
+        trend. Where both stars are good, they are as constant as their errors say.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ class DifferentialPhotometer:
             curves |= self._matched_curves(night, curves[key])
         write_relative_light_curves(self.out_directory, night, curves=list(curves.values()), prefix=prefix)
         for curve in curves.values():
-            self._diagnose(fluxes[curve.key], curve, prefix=prefix, show=show_diagnostics)
+            self._diagnose(night, curve, prefix=prefix, show=show_diagnostics)
         if self._show:
             show_figure(light_curves_figure(list(curves.values()), f"{prefix}  {phot_label}".strip()))
         return Analyzer(self.out_directory, prefix, phot_label, curves)
@@ -127,22 +127,19 @@ class DifferentialPhotometer:
                 say(f"{other} is left out: {error}")
         return curves
 
-    def _diagnose(self, fluxes: SourceFluxes, curve: RelativeLightCurve, *, prefix: str, show: bool) -> None:
+    def _diagnose(self, night: ExportNight, curve: RelativeLightCurve, *, prefix: str, show: bool) -> None:
+        fluxes = night.fluxes[curve.label][curve.key]
         stem = file_stem(curve, prefix)
         title = f"{prefix}  {curve.label}".strip()
         raw = raw_light_curves_figure(fluxes, (curve.target, *curve.comparisons), title)
         self._keep(raw, f"{stem}_raw", show=show)
-        pairs = []
-        for first, second in combinations(curve.comparisons, 2):
-            try:
-                pairs.append(relative_light_curve(fluxes, first, (second,)))
-            except AnalysisError as error:
-                say(f"comparison stars {first} and {second} of {curve.key} are not compared: {error}")
-        if pairs:
-            self._keep(light_curves_figure(pairs, f"{title}  comparison stars"), f"{stem}_comparisons", show=show)
+        figure = pairs_figure(fluxes, curve, f"{title}  comparison stars")
+        if figure is not None:
+            write_pairs_table(self.out_directory, night, curve, stem=stem)
+            self._keep(figure, f"{stem}_comparisons", show=show)
 
     def _keep(self, figure: Any, name: str, *, show: bool) -> None:
-        folder = self.out_directory / DIAGNOSTICS_FOLDER
+        folder = self.out_directory / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         save_figure(figure, folder / f"{name}.pdf")
         if show:

@@ -10,7 +10,8 @@ from stream.analysis.periodogram import PowerSpectrum, lomb_scargle
 from stream.analysis.relative import RelativeLightCurve
 from stream.errors import AnalysisError, ConfigurationError
 from stream.export.aavso import AavsoOptions, write_aavso
-from stream.export.night import ExportNight, read_night
+from stream.export.night import ExportNight, in_file_names, read_night
+from stream.export.pairs import pairs_figure, write_pairs_table
 from stream.export.regions import write_regions
 from stream.export.tables import Table, tables
 from stream.export.writers import write_csv, write_ecsv, write_fits
@@ -37,6 +38,7 @@ def write_outputs(out: Path) -> list[Path]:
     written += [write_csv(out, table) for table in tables(night, ())]
     curves = night.relative_light_curves()
     written += [write_csv(out, table) for table in tables(replace(night, fluxes={}), curves)]
+    written += [path for curve in curves for path in _write_pairs(out, night, curve)]
     return written + _write_figures(out, curves)
 
 
@@ -76,6 +78,20 @@ def export_night(
 
 def _write_all_regions(destination: Path, night: ExportNight) -> list[Path]:
     return [write_regions(destination, night, catalog) for _, catalog in sorted(night.catalogs.items())]
+
+
+def _write_pairs(out: Path, night: ExportNight, curve: RelativeLightCurve) -> list[Path]:
+    """The comparison stars against each other; nothing with fewer than two."""
+    from stream.plots import save_figure
+
+    figure = pairs_figure(night.fluxes[curve.label][curve.key], curve, f"{curve.label}  comparison stars")
+    if figure is None:
+        return []
+    stem = f"{curve.label}_source_{curve.target}_{in_file_names(curve.key)}"
+    table = write_pairs_table(out, night, curve, stem=stem)
+    path = table.with_suffix(".pdf")
+    save_figure(figure, path)
+    return [table, path]
 
 
 def _write_figures(out: Path, curves: Sequence[RelativeLightCurve]) -> list[Path]:

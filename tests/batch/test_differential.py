@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.table import Table
 
 import opticam_live as opticam
+from stream import plots
 from stream.analysis.matching import CatalogMatch
 from stream.batch import differential
 from stream.errors import ConfigurationError, LedgerError
@@ -30,13 +32,17 @@ def test_every_pair_of_comparison_stars_is_compared(
         drawn.extend((curve.target, curve.comparisons) for curve in curves)
         return light_curves_figure(curves, title)
 
-    monkeypatch.setattr(differential, "light_curves_figure", record)
+    monkeypatch.setattr(plots, "light_curves_figure", record)
     made = dphot.get_relative_light_curve("1:g", 2, [1, 3, 4], phot_label=LABEL, prefix="pairs")
     assert drawn == [(1, (3,)), (1, (4,)), (3, (4,))]
     assert list(made.light_curves) == ["1:g"]
     assert made.light_curves["1:g"].flux.shape == (N_IMAGES,)
+    folder = reduced.out / "relative_light_curves" / "diag"
     for name in ("raw", "comparisons"):
-        assert (reduced.out / "relative_light_curves" / "diag" / f"pairs_1-g_{LABEL}_{name}.pdf").is_file()
+        assert (folder / f"pairs_1-g_{LABEL}_{name}.pdf").is_file()
+    table = Table.read(folder / f"pairs_1-g_{LABEL}_comparisons.ecsv", format="ascii.ecsv")
+    assert list(zip(table["first"], table["second"], strict=True)) == [(1, 3), (1, 4), (3, 4)]
+    assert (table["n_frames"] > 0.8 * N_IMAGES).all() and np.isfinite(table["chi2"]).all()
 
 
 def test_the_light_curve_is_written_with_its_facts(reduced: Reduced, dphot: opticam.DifferentialPhotometer) -> None:
