@@ -29,6 +29,8 @@ class Plan:
 
     Attributes
     ----------
+    starts : int
+        Passes over the start-up times.
     workers : tuple of int
         Numbers of workers whose rate is measured, on a backlog of `backlog_frames`.
     latency : tuple of (float, int)
@@ -43,12 +45,13 @@ class Plan:
     workers: tuple[int, ...]
     backlog_frames: int
     latency: tuple[tuple[float, int], ...]
+    starts: int = 1
     live_frames: int = 0
     noise_frames: int = 0
 
 
-FULL = Plan(tuple(all_cases()), (1, 2), 1800, ((3.0, 90), (30.0, 1200), (100.0, 1500)), 600, 600)
-SHORT = Plan(QUICK, (2,), 900, ((30.0, 240),))
+FULL = Plan(tuple(all_cases()), (1, 2), 1800, ((3.0, 90), (30.0, 1200), (100.0, 1500)), 3, 600, 600)
+SHORT = Plan(QUICK, (2,), 600, ((30.0, 240),))
 PARTS = ("stages", "rate", "latency", "start-up", "length", "noise")
 
 
@@ -92,7 +95,8 @@ def _sections(plan: Plan, parts: Sequence[str], root: Path, stages: StageTable) 
     if cameras is not None and "latency" in parts:
         yield _latency(plan, cameras, root / "live")
     if "start-up" in parts:
-        yield start_up_section(measure_start_up(make_frames(root / "frames", SMALL, 1), root / "start-up"))
+        frames = make_frames(root / "frames", SMALL, 1)
+        yield start_up_section(measure_start_up(frames, root / "start-up", plan.starts))
     if cameras is not None and "length" in parts and plan.live_frames:
         night = measure_long_night(cameras, root, live_frames=plan.live_frames)
         yield ledger_section(night)

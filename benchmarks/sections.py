@@ -81,7 +81,8 @@ def page(sections: Sequence[Section]) -> str:
     head = (
         f"Printed by `make bench` on {today}. Machine: {machine()}. {versions()}. Numerical libraries have one thread. "
         "Times depend on the machine and on what else it does; the ratios, both sides of which were measured in the "
-        "same run, are what counts."
+        "same run, are what counts. "
+        f"{load()}"
     )
     lines = ["# Benchmarks", "", *textwrap.wrap(head, _LINE), ""]
     for section in sections:
@@ -97,6 +98,11 @@ def machine() -> str:
         named = [line.partition(":")[2].strip() for line in facts.read_text().splitlines() if "model name" in line]
         model = named[0] if named else model
     return f"{model}, {os.cpu_count()} cores"
+
+
+def load() -> str:
+    """How busy the machine was."""
+    return f"Load average over the last 15 minutes of the run: {os.getloadavg()[2]:.1f}, the benchmark included."
 
 
 def versions() -> str:
