@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.analysis.periodogram import PowerSpectrum, lomb_scargle
+from stream.analysis.averaged_spectra import AveragedPower, Averaging, averaged_power_spectrum
+from stream.analysis.cross_correlation import Lags
+from stream.analysis.detrending import Detrending, detrend
+from stream.analysis.dynamic_spectrum import Windows
+from stream.analysis.folding import Ephemeris
 from stream.analysis.relative import RelativeLightCurve
 from stream.analysis.series import TimeSeries
-from stream.errors import AnalysisError, ConfigurationError
+from stream.analysis.timing_methods import TimingMethods, named
+from stream.analysis.transit_fit import TransitGuess
+from stream.errors import ConfigurationError
 from stream.flags import DOUBTFUL
 from stream.messages import FloatArray
 from stream.notebook import SavableFigure, say, show_figure
@@ -21,7 +28,7 @@ from stream.timestamps import SECONDS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
-class Analyzer:
+class Analyzer(TimingMethods):
     """Relative light curves by key; nothing of it is ever changed, each method returns something new.
 
     Attributes
@@ -34,12 +41,15 @@ class Analyzer:
         Photometer that the light curves are from.
     light_curves : dict
         `RelativeLightCurve` by key.
+    done : tuple of str
+        What was done to them, for the titles of figures: how they were detrended.
     """
 
     out_directory: Path
     prefix: str
     phot_label: str
     light_curves: Mapping[str, RelativeLightCurve]
+    done: tuple[str, ...] = field(default=())
 
     def join(self, other: Analyzer) -> Analyzer:
         """Return one analyzer with the keys of both.
@@ -59,7 +69,8 @@ class Analyzer:
             raise ConfigurationError(
                 f"both analyzers have a light curve of {', '.join(twice)}: each key is allowed once"
             )
-        return replace(self, light_curves=dict(sorted({**self.light_curves, **other.light_curves}.items())))
+        done = tuple(dict.fromkeys((*self.done, *other.done)))
+        return replace(self, light_curves=dict(sorted({**self.light_curves, **other.light_curves}.items())), done=done)
 
     def rebin(self, width_s: float) -> Analyzer:
         """Return the light curves in bins of `width_s` seconds, counted from the first point of all keys.
@@ -80,40 +91,26 @@ class Analyzer:
         binned = {key: _rebinned(curve, origin, width_s) for key, curve in self.light_curves.items()}
         return replace(self, light_curves=binned)
 
-    def series(self, *, exclude_flagged: bool = True) -> dict[str, TimeSeries]:
-        """Return the light curves in seconds from one origin: the first point of all keys.
+    def detrended(self, settings: Detrending) -> Analyzer:
+        """Return the light curves without their trend; flagged points, and those without a flux, are left out.
 
-        Points whose flags throw doubt on them (`stream.flags.DOUBTFUL`) are left out unless asked for.
-        """
-        # Barycentric and other times differ by minutes: one scale for all, or phases between keys mean nothing.
-        curves = self.light_curves.values()
-        barycentric = all(curve.time_scale() == "time_bmjd_tdb" for curve in curves)
-        days = {
-            key: curve.time_bmjd_tdb if barycentric else curve.time_mjd_utc for key, curve in self.light_curves.items()
-        }
-        origin = min((float(day[0]) for day in days.values() if len(day)), default=0.0)
-        series = {}
-        for key, curve in self.light_curves.items():
-            kept = (curve.flags & int(DOUBTFUL)) == 0 if exclude_flagged else np.ones(len(curve.flags), dtype=bool)
-            seconds = (days[key][kept] - origin) * SECONDS_PER_DAY
-            series[key] = TimeSeries(seconds, curve.flux[kept], curve.flux_err[kept])
-        return series
-
-    def lomb_scargle(self, *, exclude_flagged: bool = True) -> dict[str, PowerSpectrum]:
-        """Return the power spectrum of each key, see `stream.analysis.periodogram.lomb_scargle`.
+        What was done stands in the titles of all figures made from it. See `stream.analysis.detrending.detrend`.
 
         Raises
         ------
         AnalysisError
-            If a light curve has too few points, or is constant; the sentence names its key.
+            If a light curve cannot be detrended; the sentence names its key.
         """
-        spectra = {}
-        for key, series in self.series(exclude_flagged=exclude_flagged).items():
-            try:
-                spectra[key] = lomb_scargle(series.time_s, series.flux, series.flux_err)
-            except AnalysisError as error:
-                raise AnalysisError(f"light curve of {key}: {error}") from error
-        return spectra
+        curves, done = {}, list(self.done)
+        whole = self.series(exclude_flagged=False)
+        for key, curve in self.light_curves.items():
+            good = ((curve.flags & int(DOUBTFUL)) == 0) & np.isfinite(curve.flux) & (curve.flux_err > 0.0)
+            kept = _points(curve, good)
+            series = TimeSeries(whole[key].time_s[good], kept.flux, kept.flux_err)
+            found = named(key, partial(detrend, settings=settings, airmass=kept.airmass), series)
+            curves[key] = replace(kept, flux=found.series.flux, flux_err=found.series.flux_err)
+            done.append(f"{key}: {found.sentence}")
+        return replace(self, light_curves=curves, done=tuple(done))
 
     def plot(self, title: str | None = None, *, show: bool = True) -> SavableFigure:
         """Draw the light curves, one panel a key, into ``plots/<prefix>_<label>_light_curves.pdf``."""
@@ -129,8 +126,58 @@ class Analyzer:
         figure = power_spectra_figure(self.lomb_scargle(), self._title(title))
         return self._save(figure, "power_spectra", show)
 
+    def plot_fold(
+        self, ephemeris: Ephemeris | None = None, *, n_bins: int = 20, title: str | None = None, show: bool = True
+    ) -> SavableFigure:
+        """Draw the light curves in bins of phase into ``plots/<prefix>_<label>_folded.pdf``."""
+        from stream.plots.timing import folded_figure
+
+        return self._save(folded_figure(self._phase_bins(ephemeris, n_bins), self._title(title)), "folded", show)
+
+    def plot_averaged_power_spectra(
+        self, settings: Averaging, *, title: str | None = None, show: bool = True
+    ) -> SavableFigure:
+        """Draw the averaged power spectra into ``plots/<prefix>_<label>_averaged_power_spectra.pdf``."""
+        from stream.plots.timing import averaged_spectra_figure
+
+        spectra: dict[str, AveragedPower] = self._by_key(lambda each: averaged_power_spectrum(each, settings))
+        return self._save(averaged_spectra_figure(spectra, self._title(title)), "averaged_power_spectra", show)
+
+    def plot_lags(
+        self, settings: Averaging, *, reference: str | None = None, title: str | None = None, show: bool = True
+    ) -> SavableFigure:
+        """Draw phase lags and coherences into ``plots/<prefix>_<label>_lags.pdf``."""
+        from stream.plots.timing import lags_figure
+
+        return self._save(lags_figure(self.lags(settings, reference=reference), self._title(title)), "lags", show)
+
+    def plot_cross_correlations(
+        self, settings: Lags, *, reference: str | None = None, title: str | None = None, show: bool = True
+    ) -> SavableFigure:
+        """Draw correlations against lag into ``plots/<prefix>_<label>_cross_correlations.pdf``."""
+        from stream.plots.timing import cross_correlations_figure
+
+        found = self.cross_correlations(settings, reference=reference)
+        return self._save(cross_correlations_figure(found, self._title(title)), "cross_correlations", show)
+
+    def plot_dynamic_spectra(self, settings: Windows, *, title: str | None = None, show: bool = True) -> SavableFigure:
+        """Draw power against time and frequency into ``plots/<prefix>_<label>_dynamic_spectra.pdf``."""
+        from stream.plots.timing import dynamic_spectra_figure
+
+        figure = dynamic_spectra_figure(self.dynamic_spectra(settings), self._title(title))
+        return self._save(figure, "dynamic_spectra", show)
+
+    def plot_transits(
+        self, guess: TransitGuess | None = None, *, title: str | None = None, show: bool = True
+    ) -> SavableFigure:
+        """Draw light curves and their trapezoids into ``plots/<prefix>_<label>_transits.pdf``."""
+        from stream.plots.timing import transits_figure
+
+        return self._save(transits_figure(self._transits(guess), self._title(title)), "transits", show)
+
     def _title(self, title: str | None) -> str:
-        return title if title is not None else f"{self.prefix}  {self.phot_label}".strip()
+        words = title if title is not None else f"{self.prefix}  {self.phot_label}".strip()
+        return "\n".join((words, *self.done))
 
     def _save(self, figure: Any, name: str, show: bool) -> SavableFigure:
         # Any: matplotlib's types are for stream.plots alone.
@@ -143,6 +190,13 @@ class Analyzer:
         if show:
             show_figure(figure)
         return figure
+
+
+def _points(curve: RelativeLightCurve, kept: NDArray[np.bool_]) -> RelativeLightCurve:
+    """Some points of a light curve."""
+    names = ("time_mjd_utc", "time_bmjd_tdb", "flux", "flux_err", "flags", "frame_ids", "transparency")
+    columns = {name: getattr(curve, name)[kept] for name in (*names, "n_comparisons", "airmass")}
+    return replace(curve, **columns)
 
 
 def _rebinned(curve: RelativeLightCurve, origin_mjd: float, width_s: float) -> RelativeLightCurve:

@@ -80,7 +80,7 @@ class AveragedPower:
 def averaged_power_spectrum(series: TimeSeries, settings: Averaging) -> AveragedPower:
     """Average the power spectra of the segments that fit into good-time intervals (van der Klis 1989).
 
-    Each segment's periodogram ``|F|^2``, with the mean of the whole light curve taken off, is normalised by
+    Each segment's periodogram ``|F|^2``, with the mean of all of them taken off, is normalised by
     ``2 dt / (n mean^2)`` (fractional), ``2 dt / n`` (absolute) or ``2 / (n <err^2>)`` (Leahy, 2 for noise of the
     errors). Transforms and averages are stingray's (Huppenkothen et al. 2019, ApJ 881, 39).
 
@@ -109,7 +109,8 @@ def averaged_power_spectrum(series: TimeSeries, settings: Averaging) -> Averaged
     table = checked_table(table, segment_s)
     n_cells, n_segments = int(table.meta["n"]), int(table.meta["m"])
     variance = mean_variance(curves, "flux")
-    scale = power_scale(settings.normalisation, curves, key="flux", n_cells=n_cells)
+    mean = float(np.real(table.meta["mean"]))
+    scale = power_scale(settings.normalisation, curves.cadence_s, n_cells=n_cells, mean=mean, variance=variance)
     power = np.asarray(table["unnorm_power"], dtype=np.float64).real * scale
     return AveragedPower(
         frequency_hz=np.asarray(table["freq"], dtype=np.float64),
@@ -148,8 +149,8 @@ def checked_segment_s(curves: EvenLightCurves, settings: Averaging) -> float:
     return segment_s
 
 
-def power_scale(normalisation: Normalisation, curves: EvenLightCurves, *, key: str, n_cells: int) -> float:
-    """Factor from ``|F|^2`` to the power; see `averaged_power_spectrum`.
+def power_scale(normalisation: Normalisation, cadence_s: float, *, n_cells: int, mean: float, variance: float) -> float:
+    """Factor from ``|F|^2`` to the power, with the mean flux of the segments and the mean of err^2.
 
     Raises
     ------
@@ -157,11 +158,10 @@ def power_scale(normalisation: Normalisation, curves: EvenLightCurves, *, key: s
         If a fractional power is asked for and the mean is not greater than 0.
     """
     if normalisation is Normalisation.LEAHY:
-        return 2.0 / (n_cells * mean_variance(curves, key))
-    absolute = 2.0 * curves.cadence_s / n_cells
+        return 2.0 / (n_cells * variance)
+    absolute = 2.0 * cadence_s / n_cells
     if normalisation is Normalisation.ABSOLUTE:
         return absolute
-    mean = float(curves.flux[key][curves.good].mean())
     if mean <= 0.0:
         raise AnalysisError(f"a fractional power spectrum needs a mean flux greater than 0, not {mean:.3g}")
     return absolute / mean**2

@@ -72,6 +72,7 @@ class _Averages:
     cross: np.ndarray
     powers: tuple[FloatArray, FloatArray]
     noises: tuple[float, float]
+    means: tuple[float, float]
     n_segments: int
 
 
@@ -106,7 +107,10 @@ def cross_spectrum(first: TimeSeries, second: TimeSeries, settings: Averaging) -
     coherence, coherence_err, phase_err = _coherence(averages)
     intrinsic, intrinsic_err = _intrinsic_coherence(averages)
     n_cells = round(segment_s / curves.cadence_s)
-    scales = [power_scale(settings.normalisation, curves, key=name, n_cells=n_cells) for name in ("first", "second")]
+    scales = [
+        power_scale(settings.normalisation, curves.cadence_s, n_cells=n_cells, mean=mean, variance=noise / n_cells)
+        for mean, noise in zip(averages.means, averages.noises, strict=True)
+    ]
     return CrossSpectrum(
         frequency_hz=frequency,
         cross_power=np.abs(averages.cross) * math.sqrt(scales[0] * scales[1]),
@@ -154,6 +158,7 @@ def _averages(curves: EvenLightCurves, segment_s: float) -> _Averages:
         np.asarray(table["unnorm_power"]),
         (np.asarray(table["unnorm_pds1"]).real, np.asarray(table["unnorm_pds2"]).real),
         (n_cells * mean_variance(curves, "first"), n_cells * mean_variance(curves, "second")),
+        (float(np.real(table.meta["mean1"])), float(np.real(table.meta["mean2"]))),
         n_segments,
     )
 
