@@ -23,6 +23,7 @@ from stream.errors import FrameRejectedError, Reason
 from stream.measure.centroids import StarCentres, centre_stars, sky_subtracted_stamps
 from stream.measure.detection import detect_sources
 from stream.measure.exposure import Exposure
+from stream.measure.medians import row_medians
 from stream.measure.patterns import match_patterns
 from stream.measure.psf import Psf, psf_from_stars
 from stream.measure.transform import Transform, fit_similarity
@@ -165,7 +166,9 @@ def refine(
         if moved < _SETTLED_PX:
             break
         predicted = alignment.transform
-        alignment = _refine_once(frame, stars, predicted, settings=settings, bad_pixels=bad_pixels)
+        alignment = _refine_once(
+            frame, stars, predicted, settings=settings, bad_pixels=bad_pixels, known=alignment.centres
+        )
     return alignment
 
 
@@ -176,9 +179,14 @@ def _refine_once(
     *,
     settings: AlignmentSettings,
     bad_pixels: NDArray[np.bool_] | None,
+    known: StarCentres | None = None,
 ) -> Alignment | None:
     guesses = predicted.apply(stars.xy)
-    centres = centre_stars(frame, guesses, stars.window_sigma_px, bad_pixels)
+    starts = None
+    if known is not None:
+        near = known.good & (np.abs(known.xy - guesses).max(axis=1) < stars.window_sigma_px)
+        starts = np.where(near[:, None], known.xy, guesses)
+    centres = centre_stars(frame, guesses, stars.window_sigma_px, bad_pixels, starts=starts)
     good = centres.good & _one_star_each(centres, stars)
     if not good.any():
         return None
@@ -274,8 +282,9 @@ def _fit_robustly(places: _Places, good: NDArray[np.bool_]) -> _Fit | None:
 
 def _fit_and_clip(places: _Places, good: NDArray[np.bool_]) -> _Fit | None:
     offsets = places.frame_xy - places.predicted.apply(places.catalog_xy)
-    common = np.median(offsets[good], axis=0)
+    common = row_medians(offsets[good].T)
     used = good & (np.hypot(*(offsets - common).T) < 3.0 * places.limit_px)
+    expected = _SIGMA_OFF / np.sqrt(places.weights)
     fit = None
     for _ in range(_MAX_FITS):
         if not used.any():
@@ -284,12 +293,11 @@ def _fit_and_clip(places: _Places, good: NDArray[np.bool_]) -> _Fit | None:
             places.catalog_xy[used], places.frame_xy[used], places.weights[used], places.predicted
         )
         residuals = np.hypot(*(places.frame_xy - transform.apply(places.catalog_xy)).T)
-        expected = _SIGMA_OFF / np.sqrt(places.weights)
-        typical = 1.4826 * float(np.median(residuals[used]))
+        typical = 1.4826 * float(row_medians(residuals[used]))
         limits = np.minimum(places.limit_px, np.maximum(expected, 4.0 * typical))
         kept = good & (residuals < limits)
         fit = _Fit(transform, kept, residuals, limits)
-        if np.array_equal(kept, used):
+        if (kept == used).all():
             break
         used = kept
     return fit
@@ -297,9 +305,10 @@ def _fit_and_clip(places: _Places, good: NDArray[np.bool_]) -> _Fit | None:
 
 def _one_star_each(centres: StarCentres, stars: AlignmentStars) -> NDArray[np.bool_]:
     """False for centroids that fell onto the same star: the fainter catalog star of such a pair is left out."""
-    distances = np.hypot(*(centres.xy[:, None, :] - centres.xy[None, :, :]).transpose(2, 0, 1))
-    brighter = np.tri(len(distances), k=-1, dtype=bool)
-    return ~((distances < 0.5 * stars.fwhm_px) & brighter & centres.good[None, :]).any(axis=1)
+    x, y = centres.xy.T
+    apart2 = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
+    close = (apart2 < (0.5 * stars.fwhm_px) ** 2) & centres.good
+    return ~np.tril(close, k=-1).any(axis=1)
 
 
 def _can_be_trusted(
@@ -316,7 +325,7 @@ def _can_be_trusted(
     if (used & expected).sum() < _FEWEST_SHARE * expected.sum():
         return False
     ratios = centres.flux[used] / stars.flux[used]
-    factor = ratios / np.median(ratios)
+    factor = ratios / row_medians(ratios)
     agree = (factor < _LARGEST_FLUX_FACTOR) & (factor > 1.0 / _LARGEST_FLUX_FACTOR)
     return bool(agree.mean() > _FEWEST_ALIKE)
 

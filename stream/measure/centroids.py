@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.measure.exposure import Exposure
+from stream.measure.medians import row_medians
 from stream.messages import FloatArray
 
 _WINDOW_HALF_SIGMA = 4.0
@@ -27,6 +28,7 @@ _MIN_SIGNAL_TO_NOISE = 5.0
 _SHAPE_SIGNAL_TO_NOISE = 10.0
 _MIN_SHARPNESS, _MAX_SHARPNESS = 0.16, 0.98
 _LONGEST_TRAIL = 4.0
+_ORDER_OF_SUMS = np.array([0, 1, 3, 2, 4, 6])  # of a table of powers of y by powers of x
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ def centre_stars(
     guesses: FloatArray,
     window_sigma_px: float,
     bad_pixels: NDArray[np.bool_] | None = None,
+    *,
+    starts: FloatArray | None = None,
 ) -> StarCentres:
     """Centre stars near guessed positions.
 
@@ -93,10 +97,12 @@ def centre_stars(
         Width of the Gaussian window; best is that of the stars.
     bad_pixels : array of bool, shape of the frame, optional
         Pixels that are replaced by the mean of their usable neighbours.
+    starts : array, shape (n_stars, 2), optional
+        Where the search begins, if that is known better than the guesses; it saves time and moves no centroid.
     """
     n = len(guesses)
     half = window_half_side(window_sigma_px)
-    xy = guesses.astype(np.float64, copy=True)
+    xy = (guesses if starts is None else starts).astype(np.float64, copy=True)
     sums, noise = np.zeros((6, n)), np.full(n, np.inf)
     converged, saturated = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     active = np.flatnonzero(_on_frame(xy, frame.shape, margin=1.0))
@@ -145,15 +151,16 @@ def sky_subtracted_stamps(
         stamps[bad_pixels[rows[:, :, None], columns[:, None, :]]] = np.nan
     if stored is not None:
         stored[np.isnan(stamps)] = -np.inf
-    holed = np.flatnonzero(np.isnan(stamps).any(axis=(1, 2)))
+    # A sum is not finite where one of its numbers is not.
+    holed = np.flatnonzero(~np.isfinite(stamps.sum(axis=(1, 2))))
     if holed.size:
         stamps[holed] = _mended(stamps[holed])
     inner = slice(half // 2, 2 * half + 1 - half // 2)
     peak = (stamps if stored is None else stored)[:, inner, inner].max(axis=(1, 2))
-    border = stamps.reshape(len(stamps), -1)[:, _border_pixels(2 * half + 1)]
-    sky = np.median(border, axis=1, keepdims=True)
-    sigma = 1.4826 * np.median(np.abs(border - sky), axis=1)
-    stamps -= sky[:, :, None]
+    border = stamps.reshape(len(stamps), (2 * half + 1) ** 2).take(_border_pixels(2 * half + 1), axis=1)
+    sky = row_medians(border)
+    sigma = 1.4826 * row_medians(np.abs(border - sky[:, None]))
+    stamps -= sky[:, None, None]
     return SkyStamps(stamps, np.maximum(sigma, 1e-3), peak)
 
 
@@ -190,17 +197,23 @@ def _iterate(
     done = np.zeros(len(electrons), dtype=bool)
     sums = np.zeros((6, len(electrons)))
     moving = np.arange(len(electrons))
+    seen = electrons
     for _ in range(_MAX_STEPS):
-        now = _window_sums(electrons[moving], pixels, centres[moving], window_sigma_px)
+        all_move = len(moving) == len(electrons)
+        now = _window_sums(seen, pixels, centres if all_move else centres[moving], window_sigma_px)
         steps = _newton_steps(now, window_sigma_px)
-        centres[moving] = np.clip(centres[moving] + steps, -half, half)
-        sums[:, moving] = now
-        rests = (np.abs(steps).max(axis=1) < _CONVERGED_PX) & (now[0] > 0.0)
+        places = np.minimum(np.maximum((centres if all_move else centres[moving]) + steps, -half), half)
+        centres[moving], sums[:, moving] = places, now
+        lit = now[0] > 0.0
+        rests = (np.abs(steps).max(axis=1) < _CONVERGED_PX) & lit
         done[moving] = rests
         # One that left its middle pixel far behind is cut anew; one that sees no light has nothing to follow.
-        moving = moving[~rests & (now[0] > 0.0) & (np.abs(centres[moving]).max(axis=1) < _RECENTRE_PX)]
-        if not moving.size:
-            break
+        moves = ~rests & lit & (np.abs(places).max(axis=1) < _RECENTRE_PX)
+        if not moves.all():
+            moving = moving[moves]
+            if not moving.size:
+                break
+            seen = electrons[moving]
     return centres, sums, done
 
 
@@ -212,26 +225,33 @@ def _newton_steps(sums: FloatArray, window_sigma_px: float) -> FloatArray:
     """
     total = np.where(sums[0] > 0.0, sums[0], np.inf)
     mean_x, mean_y, xx, xy, yy = sums[1:] / total
-    window = window_sigma_px**2
+    inverse = 1.0 / window_sigma_px**2
     # Moments about the mean: about the window they grow with its distance, and the step would overshoot.
-    xx, xy, yy = xx - mean_x**2, xy - mean_x * mean_y, yy - mean_y**2
-    a, b, d = 1.0 - xx / window, -xy / window, 1.0 - yy / window
+    a = 1.0 - inverse * (xx - mean_x * mean_x)
+    b = inverse * (mean_x * mean_y - xy)
+    d = 1.0 - inverse * (yy - mean_y * mean_y)
     determinant = a * d - b * b
-    solvable = (a > _SMALLEST_RESPONSE) & (d > _SMALLEST_RESPONSE) & (determinant > _SMALLEST_RESPONSE**2)
+    solvable = (np.minimum(a, d) > _SMALLEST_RESPONSE) & (determinant > _SMALLEST_RESPONSE**2)
+    steps = np.empty((len(total), 2))
     safe = np.where(solvable, determinant, 1.0)
-    step_x = np.where(solvable, (d * mean_x - b * mean_y) / safe, 2.0 * mean_x)
-    step_y = np.where(solvable, (a * mean_y - b * mean_x) / safe, 2.0 * mean_y)
-    return np.column_stack([step_x, step_y])
+    np.divide(d * mean_x - b * mean_y, safe, out=steps[:, 0])
+    np.divide(a * mean_y - b * mean_x, safe, out=steps[:, 1])
+    if not solvable.all():
+        other = ~solvable
+        steps[other, 0], steps[other, 1] = 2.0 * mean_x[other], 2.0 * mean_y[other]
+    return steps
 
 
 def _window_sums(electrons: FloatArray, pixels: FloatArray, centres: FloatArray, window_sigma_px: float) -> FloatArray:
     """Sums of w I, w I dx, w I dy, w I dx^2, w I dx dy, w I dy^2; the window is the product of two Gaussians."""
-    dx, dy = pixels - centres[:, :1], pixels - centres[:, 1:]
-    wx, wy = np.exp(-0.5 * (dx / window_sigma_px) ** 2), np.exp(-0.5 * (dy / window_sigma_px) ** 2)
-    along_x = np.matmul(electrons, np.stack([wx, wx * dx, wx * dx**2], axis=2))
-    along_y = np.stack([wy, wy * dy, wy * dy**2], axis=1)
-    table = np.matmul(along_y, along_x)
-    return np.stack([table[:, 0, 0], table[:, 0, 1], table[:, 1, 0], table[:, 0, 2], table[:, 1, 1], table[:, 2, 0]])
+    distances = pixels - centres[:, :, None]
+    powers = np.empty((len(centres), 2, 3, len(pixels)))
+    window = powers[:, :, 0]
+    np.exp((-0.5 / window_sigma_px**2) * (distances * distances), out=window)
+    np.multiply(window, distances, out=powers[:, :, 1])
+    np.multiply(powers[:, :, 1], distances, out=powers[:, :, 2])
+    table = np.matmul(np.matmul(powers[:, 1], electrons), powers[:, 0].transpose(0, 2, 1))
+    return table.reshape(len(centres), 9)[:, _ORDER_OF_SUMS].T
 
 
 def _judge(
