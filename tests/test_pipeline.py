@@ -12,7 +12,7 @@ import pytest
 
 from simulator.settings import ScenarioScales
 from simulator.sky import VARIABLE
-from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, Recipe
+from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, AlignmentSettings, Recipe
 from stream.errors import FrameRejectedError, Reason
 from stream.flags import Flag
 from stream.measure.frames import Frame
@@ -104,6 +104,13 @@ def test_fluxes_over_a_night_are_as_exact_as_their_errors_say(plain: SimulatedNi
         # The aperture holds 0.998 of the light: half an error of a bright star.
         assert abs(np.median(pull)) < (0.25 if column == OPTIMAL else 0.6)
         assert 1.4826 * np.median(np.abs(pull - np.median(pull))) == pytest.approx(1.0, abs=0.15)
+
+
+def test_frames_are_aligned_on_as_many_stars_as_the_recipe_says(plain: SimulatedNight) -> None:
+    recipe = msgspec.structs.replace(RECIPE, alignment=AlignmentSettings(n_stars=4))
+    few = Reference.from_catalog(plain.catalog(), recipe)
+    assert len(few.stars.xy) == 4
+    assert process_frame(plain.frame(7), few, recipe).message.n_aligned == 4
 
 
 HINTS: dict[str, Callable[[Transform], Transform | None]] = {

@@ -127,6 +127,14 @@ def test_a_source_has_so_many_pixels_above_the_threshold() -> None:
         assert count_with(image, min_pixels=round(between)) == n_stars
 
 
+def test_a_sky_that_waves_hides_stars_unless_the_boxes_are_small() -> None:
+    rows, columns = np.mgrid[:480, :480]
+    waves = 200.0 + 100.0 * np.sin(2.0 * np.pi * columns / 60.0) * np.sin(2.0 * np.pi * rows / 60.0)
+    image = noisy(waves + round_stars((480, 480), 2.0 * PLACES, FLUXES, 1.7), np.random.default_rng(1))
+    assert count_with(image, mesh_px=12) >= 4
+    assert count_with(image, mesh_px=64) <= 2
+
+
 def test_a_field_that_is_all_stars_overflows_no_buffer() -> None:
     generator = np.random.default_rng(10)
     light = np.zeros((640, 640))

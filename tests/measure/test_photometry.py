@@ -288,6 +288,29 @@ def test_settings_bound_the_aperture() -> None:
         assert measured.aperture_flux[0] == pytest.approx(math.pi * radius**2, rel=1e-6)
 
 
+def test_settings_are_those_of_the_annulus() -> None:
+    """On a sky that rises with the distance the background is the mean distance in the annulus."""
+    place = np.array([[60.0, 60.0]])
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    distance = np.hypot(columns - 60, rows - 60)
+    spotted = np.where((columns + rows) % 25 == 0, 1e4, 100.0)
+
+    def sky(image: FloatArray, **settings: float) -> float:
+        made = PhotometrySettings(**settings)
+        geometry = StampGeometry.for_fwhm(4.0, made)
+        return float(
+            measure_forced_fluxes(frame_of(image), place, ROUND, geometry=geometry, settings=made).sky_e_per_px[0]
+        )
+
+    for inner, outer in ((3.0, 5.5), (2.0, 4.0), (5.0, 9.0)):
+        ring = (distance >= 4.0 * inner) & (distance <= 4.0 * outer)
+        found = sky(distance, annulus_inner_fwhm=inner, annulus_outer_fwhm=outer)
+        assert found == pytest.approx(distance[ring].mean(), rel=1e-9)
+    ring = (distance >= 12.0) & (distance <= 22.0)
+    assert sky(spotted) == pytest.approx(100.0)
+    assert sky(spotted, annulus_clip_sigma=50.0) == pytest.approx(spotted[ring].mean())
+
+
 @pytest.mark.parametrize(
     ("photometer", "axes_px"),
     [
