@@ -6,18 +6,19 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.budgets import Findings, budget_section
 from benchmarks.camera import Cameras
 from benchmarks.long_night import ledger_section, measure_long_night, memory_section
 from benchmarks.photometry_table import noise_section, run_bench
 from benchmarks.running import RunningNight
 from benchmarks.sample_frames import Case, make_frames
 from benchmarks.sections import PAGE, Section, page
-from benchmarks.service import LiveNight, latency_section, measure_rate, rate_section
+from benchmarks.service import LatencySeries, LiveNight, latency_section, measure_rate, rate_section
 from benchmarks.stage_table import QUICK, SMALL, StageTable, all_cases, measure_cases
 from benchmarks.stages import Effort
 from benchmarks.startup import measure_start_up, start_up_section
@@ -62,18 +63,17 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="these parts alone; writes no page")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page that is written")
     given = parser.parse_args(words)
-    plan, console = SHORT if given.quick else FULL, Console(width=200)
-    sections: list[Section] = []
+    console, sections = Console(width=200), []
     with tempfile.TemporaryDirectory() as folder:
-        stages, root = StageTable({}), Path(folder)
-        if "stages" in given.only:
-            stages = measure_cases(plan.cases, root / "stages", Effort())
-        for section in _sections(plan, given.only, root, stages):
+        run = Run(SHORT if given.quick else FULL, tuple(given.only), Path(folder))
+        for section in run.sections():
             section.print_to(console)
             sections.append(section)
+    budgets = budget_section(run.found)
+    budgets.print_to(console)
     if not given.quick and tuple(given.only) == PARTS:
-        given.page.write_text(page(sections), encoding="utf-8")
-    return report(stages)
+        given.page.write_text(page([budgets, *sections]), encoding="utf-8")
+    return report(run.found.stages)
 
 
 def report(stages: StageTable) -> int:
@@ -84,34 +84,59 @@ def report(stages: StageTable) -> int:
     return 1 if failures else 0
 
 
-def _sections(plan: Plan, parts: Sequence[str], root: Path, stages: StageTable) -> Iterator[Section]:
-    """Measure one part after the other; each table is there as soon as it is known."""
-    if stages.times:
+@dataclass(slots=True)
+class Run:
+    """One run of the benchmarks; `found` grows while `sections` is gone through, part by part."""
+
+    plan: Plan
+    parts: tuple[str, ...]
+    root: Path
+    found: Findings = field(default_factory=Findings)
+
+    def sections(self) -> Iterator[Section]:
+        """Measure one part after the other, and give each table as soon as it is known."""
+        if "stages" in self.parts:
+            yield from self._stages()
+        if {"rate", "latency", "length"} & set(self.parts):
+            yield from self._service(Cameras())
+        if "start-up" in self.parts:
+            frames = make_frames(self.root / "frames", SMALL, 1)
+            times = measure_start_up(frames, self.root / "start-up", self.plan.starts)
+            self.found = replace(self.found, start_up=times)
+            yield start_up_section(times)
+        if "noise" in self.parts and self.plan.noise_frames:
+            rows = run_bench(self.root / "noise", self.plan.noise_frames)
+            yield noise_section(rows, self.plan.noise_frames)
+
+    def _stages(self) -> Iterator[Section]:
+        stages = measure_cases(self.plan.cases, self.root / "stages", Effort())
+        self.found = replace(self.found, stages=stages)
         yield stages.section()
         yield stages.slopes()
-    cameras = Cameras() if {"rate", "latency", "length"} & set(parts) else None
-    if cameras is not None and "rate" in parts:
-        yield rate_section([measure_rate(cameras, root, n, plan.backlog_frames) for n in plan.workers])
-    if cameras is not None and "latency" in parts:
-        yield _latency(plan, cameras, root / "live")
-    if "start-up" in parts:
-        frames = make_frames(root / "frames", SMALL, 1)
-        yield start_up_section(measure_start_up(frames, root / "start-up", plan.starts))
-    if cameras is not None and "length" in parts and plan.live_frames:
-        night = measure_long_night(cameras, root, live_frames=plan.live_frames)
-        yield ledger_section(night)
-        yield memory_section(night)
-    if "noise" in parts and plan.noise_frames:
-        yield noise_section(run_bench(root / "noise", plan.noise_frames), plan.noise_frames)
 
+    def _service(self, cameras: Cameras) -> Iterator[Section]:
+        plan = self.plan
+        if "rate" in self.parts:
+            rates = [measure_rate(cameras, self.root, n, plan.backlog_frames) for n in plan.workers]
+            self.found = replace(self.found, rates=rates)
+            yield rate_section(rates)
+        if "latency" in self.parts:
+            latencies = self._latencies(cameras, self.root / "live")
+            self.found = replace(self.found, latencies=latencies)
+            yield latency_section(latencies)
+        if "length" in self.parts and plan.live_frames:
+            night = measure_long_night(cameras, self.root, live_frames=plan.live_frames)
+            self.found = replace(self.found, night=night)
+            yield ledger_section(night)
+            yield memory_section(night)
 
-def _latency(plan: Plan, cameras: Cameras, root: Path) -> Section:
-    folder = root / "frames"
-    folder.mkdir(parents=True)
-    with RunningNight(folder, root / "out", 2, page=True) as night:
-        live = LiveNight(night, cameras)
-        live.warm_up()
-        return latency_section([live.measure(rate, n_frames) for rate, n_frames in plan.latency])
+    def _latencies(self, cameras: Cameras, root: Path) -> list[LatencySeries]:
+        folder = root / "frames"
+        folder.mkdir(parents=True)
+        with RunningNight(folder, root / "out", 2, page=True) as night:
+            live = LiveNight(night, cameras)
+            live.warm_up()
+            return [live.measure(rate, n_frames) for rate, n_frames in self.plan.latency]
 
 
 if __name__ == "__main__":

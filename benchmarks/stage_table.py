@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -66,7 +66,7 @@ class StageTable:
 
     def slopes(self) -> Section:
         """What a source more costs, from the rows that differ in nothing else."""
-        rows = tuple(self._slope_rows())
+        rows = tuple((*words, f"{slope:.1f}") for words, slope in self.slopes_us())
         texts = (
             "Core time, file to row, of one more source measured by one more photometer: the difference between two "
             "rows of the table above, divided by the sources and by the photometers of the standard recipe.",
@@ -82,14 +82,16 @@ class StageTable:
             if case in self.times and self.times[case].baseline_over_total < least
         ]
 
-    def _slope_rows(self) -> Iterator[tuple[str, ...]]:
-        n_photometers = len(Recipe(OPTICAM_MX()).photometers)
+    def slopes_us(self) -> list[tuple[tuple[str, str], float]]:
+        """Microseconds a source and photometer, by size of the frame and numbers of sources."""
+        slopes, n_photometers = [], len(Recipe(OPTICAM_MX()).photometers)
         for size in SIZES:
             plain = [Case(size, count) for count in COUNTS if Case(size, count) in self.times]
             for few, many in pairwise(plain):
                 more_ms = self.times[many].total - self.times[few].total
                 slope = 1000.0 * more_ms / ((many.n_sources - few.n_sources) * n_photometers)
-                yield f"{size}", f"{few.n_sources} to {many.n_sources}", f"{slope:.1f}"
+                slopes.append(((f"{size}", f"{few.n_sources} to {many.n_sources}"), slope))
+        return slopes
 
 
 def all_cases() -> list[Case]:

@@ -11,16 +11,19 @@ import pytest
 
 from benchmarks.__main__ import report
 from benchmarks.baseline import Baseline, read_and_convert, run_baseline
+from benchmarks.budgets import Findings, budget_section
 from benchmarks.camera import SETTINGS, Cameras
 from benchmarks.limits import READ_NOISE_E
-from benchmarks.long_night import lengthen
+from benchmarks.long_night import LedgerCost, LongNight, ledger_section, lengthen, memory_section
 from benchmarks.photometry_table import COLUMNS, Row, noise_section
 from benchmarks.photutils_loop import StarsOfFirstFrame, measure_with_photutils
+from benchmarks.running import ProcessUse
 from benchmarks.sample_frames import GZIPPED, TILED, Case, make_frames
 from benchmarks.sections import Section, machine, page
-from benchmarks.service import LatencySeries, latency_section
+from benchmarks.service import LatencySeries, Rate, latency_section
 from benchmarks.stage_table import LARGE, LEAST_RATIO, SMALL, StageTable
 from benchmarks.stages import Effort, HotPath, StageTimes, measure_stages
+from benchmarks.startup import StartUp
 from simulator.night import simulate_night
 from simulator.settings import NightSettings
 from simulator.truth import load_truth
@@ -105,6 +108,48 @@ def test_the_tables_show_ratios_and_slopes() -> None:
     table = StageTable({Case(512, 6): TIMES, Case(512, 50): more})
     assert table.section().rows[0][-2:] == ("10.0", "30.0")
     assert table.slopes().rows == (("512", "6 to 50", "10.0"),)
+
+
+def test_budgets_are_met_or_missed_by_what_was_measured() -> None:
+    seconds = np.full(100, 0.012)
+    small = StageTimes(0.2, 0.0, 0.5, 1.0, 0.1, 0.1, total=1.9, floor=0.1, baseline=60.0)
+    found = Findings(
+        stages=StageTable({SMALL: small}),
+        rates=[Rate(1, 500, 900.0, 0.1, 0.9), Rate(2, 500, 350.0, 0.1, 0.9)],
+        latencies=[LatencySeries(30.0, seconds, seconds, {}, ()), LatencySeries(3.0, seconds, seconds, {}, ())],
+        start_up=StartUp(0.4, 2.1, 2.2, 3.0),
+    )
+    rows = {row[0]: row[1:] for row in budget_section(found).rows}
+    words = "512 x 512, 6 sources, file to row"
+    assert rows[f"baseline over {words}"] == ("at least 30", "31.6", "met")
+    assert rows[f"{words}, over the floor"] == ("at most 10", "19", "missed")
+    assert rows["rate of the service, 2 workers"] == ("at least 400 frames/s", "350 frames/s", "missed")
+    assert rows["closed file to published message at 30 frames/s, p50"] == ("at most 10 ms", "12 ms", "missed")
+    assert rows["closed file to published message at 30 frames/s, p99"] == ("at most 50 ms", "12 ms", "met")
+    assert rows["a worker is ready"] == ("at most 2 s", "2.1 s", "missed")
+    assert rows["the page is served, after `opticam-live watch`"] == ("at most 3 s", "3 s", "met")
+    assert len(rows) == 9
+
+
+def test_long_nights_have_budgets_for_memory_and_growth() -> None:
+    def live(n_rows: int, core_ms: float, memory_mb: float) -> tuple[int, LatencySeries]:
+        uses = [ProcessUse(role, 1.0, memory_mb) for role in ("night", "worker", "worker", "page")]
+        cores = {"night": 1.0, "worker": core_ms, "page": 3.0}
+        return n_rows, LatencySeries(30.0, np.zeros(3), np.zeros(3), cores, uses)
+
+    cost = LedgerCost(100_000, 0.05, 1500.0, 0.5, 250.0, 1.5)
+    night = LongNight([cost, cost], [live(1000, 4.0, 100.0), live(100_000, 4.6, 240.0)])
+    met = {row[0]: row[3] for row in budget_section(Findings(night=night)).rows}
+    assert met["core time of night and workers a frame, 100000th over 1000th frame"] == "missed"
+    assert met["memory of the worker process after 100000 frames"] == "missed"
+    assert met["memory of the night process after 100000 frames"] == "met"
+    assert met["the page of 100000 frames answers, after `opticam-live serve`"] == "met"
+    assert ledger_section(night).rows[1][:3] == ("100000", "0.050", "1500")
+    assert [row[:2] for row in memory_section(night).rows[:3]] == [
+        ("1000", "night"),
+        ("1000", "worker"),
+        ("1000", "page"),
+    ]
 
 
 def test_a_night_is_lengthened_through_its_ledger(tmp_path: Path) -> None:
