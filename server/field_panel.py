@@ -19,7 +19,6 @@ from bokeh.models import (
     Range1d,
     Toggle,
 )
-from bokeh.palettes import Greys256
 from bokeh.plotting import figure
 
 from server import theme
@@ -41,16 +40,18 @@ class FieldPanel:
     ----------
     feed : Feed
         Where clicks go; it is shared with every other document.
+    palette : Palette
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, palette: theme.Palette) -> None:
         self._feed = feed
+        self._palette = palette
         self._keys: tuple[str, ...] = ()
         self._key = ""
         self._picture: Picture | None = None
         self._view: NightView | None = None
         self._image = ColumnDataSource(data={"image": [], "width": [], "height": []}, name="picture")
-        self._sources = ColumnDataSource(data=_source_columns(None), name="sources")
+        self._sources = ColumnDataSource(data=_source_columns(None, palette), name="sources")
         self._x_range, self._y_range = Range1d(-0.5, 511.5), Range1d(-0.5, 511.5)
         self.figure = self._make_figure()
         style = [theme.WIDGET_STYLE]
@@ -114,7 +115,7 @@ class FieldPanel:
             dw="width",
             dh="height",
             source=self._image,
-            color_mapper=LinearColorMapper(palette=Greys256, low=0, high=255),
+            color_mapper=LinearColorMapper(palette=self._palette.picture_colours(), low=0, high=255),
         )
         plot.scatter(
             "x", "y", source=self._sources, size=17, fill_color=None, line_color="colour", line_width="line_width"
@@ -183,7 +184,7 @@ class FieldPanel:
             self._image.data = {"image": [picture.pixels], "width": [columns], "height": [rows]}
 
     def _show_sources(self, shown: KeyView) -> None:
-        fresh = _source_columns(shown)
+        fresh = _source_columns(shown, self._palette)
         if any(not np.array_equal(fresh[name], self._sources.data[name]) for name in fresh):
             self._sources.data = fresh
 
@@ -203,7 +204,7 @@ class FieldPanel:
         _set_text(self._rejected, f"<ul>{''.join(lines)}</ul>{rest}")
 
 
-def _source_columns(shown: KeyView | None) -> dict[str, Any]:
+def _source_columns(shown: KeyView | None, palette: theme.Palette) -> dict[str, Any]:
     """Columns of the rings: target and comparison stars stand out, sources off the frame are left out.
 
     In a crowded field the numbers would hide the stars: there the target alone is named.
@@ -222,7 +223,7 @@ def _source_columns(shown: KeyView | None) -> dict[str, Any]:
         "y": shown.positions[inside, 1],
         "number": labels,
         "text": ["" if crowded and role < 2 else label for label, role in zip(labels, roles, strict=True)],
-        "colour": [(theme.SOURCE, theme.COMPARISON, theme.ACCENT)[role] for role in roles],
+        "colour": [(palette.source, palette.comparison, palette.accent)[role] for role in roles],
         "line_width": [(1.0, 1.6, 2.4)[role] for role in roles],
     }
 

@@ -53,8 +53,10 @@ def set_range(limits: Range1d, wanted: tuple[float, float]) -> None:
 class _Strip:
     """The light curve of one key in one document."""
 
-    def __init__(self, key: str, *, colour: str, time_range: DataRange1d, cursor: Span) -> None:
+    def __init__(self, key: str, *, palette: theme.Palette, time_range: DataRange1d, cursor: Span) -> None:
         self.key = key
+        self._palette = palette
+        colour = palette.key_colour(key)
         self._sent: Columns = empty_columns()
         self._source = ColumnDataSource(data=dict(self._sent), name=f"light_curve_{key}")
         self._y_range = Range1d(0.9, 1.1)
@@ -94,7 +96,7 @@ class _Strip:
         plot.toolbar.logo = None
         plot.toolbar.autohide = True
         plot.min_border_right = 8
-        plot.add_layout(Span(location=1.0, dimension="width", line_color=theme.GRID, line_dash="dashed"))
+        plot.add_layout(Span(location=1.0, dimension="width", line_color=self._palette.grid, line_dash="dashed"))
         plot.add_tools(CrosshairTool(overlay=cursor))
         plot.xaxis.formatter = DatetimeTickFormatter(
             milliseconds="%H:%M:%S.%3N",
@@ -149,9 +151,10 @@ def _title(key_view: KeyView, curve: CurveView) -> str:
 class LightCurvePanel:
     """All light curves of one document; strips are added as keys appear."""
 
-    def __init__(self) -> None:
+    def __init__(self, palette: theme.Palette) -> None:
+        self._palette = palette
         self._time_range = DataRange1d(range_padding=0.02, only_visible=True)
-        self._cursor = Span(dimension="height", line_color=theme.FAINT, line_alpha=0.6)
+        self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
         self._strips: dict[str, _Strip] = {}
         self._waiting = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width")
         self.root: Column = column(self._waiting, sizing_mode="stretch_both", name="curves", spacing=2)
@@ -178,9 +181,7 @@ class LightCurvePanel:
     def _lay_out(self, view: NightView) -> None:
         for key in view.keys:
             if key not in self._strips:
-                self._strips[key] = _Strip(
-                    key, colour=theme.key_colour(key), time_range=self._time_range, cursor=self._cursor
-                )
+                self._strips[key] = _Strip(key, palette=self._palette, time_range=self._time_range, cursor=self._cursor)
         self._strips = {key: self._strips[key] for key in view.keys}
         for strip in self._strips.values():
             strip.show_axis("")

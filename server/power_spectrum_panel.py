@@ -33,8 +33,9 @@ return ticks.filter(tick => tick >= start && tick <= end);
 class _Spectrum:
     """The power spectrum of one key in one document."""
 
-    def __init__(self, key: str, *, colour: str, frequency_range: Range1d, cursor: Span) -> None:
+    def __init__(self, key: str, *, palette: theme.Palette, frequency_range: Range1d, cursor: Span) -> None:
         self.key = key
+        self._palette = palette
         self._drawn: SpectrumView | None = None
         nothing: dict[str, list[float]] = {"frequency": [], "power": []}
         self._fine = ColumnDataSource(data=dict(nothing), name=f"spectrum_{key}")
@@ -43,7 +44,7 @@ class _Spectrum:
             data={"frequency": [], "power": [], "text": [], "align": [], "offset": []}, name=f"peak_{key}"
         )
         self._power_range = Range1d(1e-6, 1.0)
-        self._noise = Span(location=1e-9, dimension="width", line_color=theme.FAINT, line_dash="dotted")
+        self._noise = Span(location=1e-9, dimension="width", line_color=palette.faint, line_dash="dotted")
         self.figure = figure(
             sizing_mode="stretch_both",
             min_height=_MIN_STRIP_PX,
@@ -60,7 +61,7 @@ class _Spectrum:
             name=f"power_{key}",
         )
         self._decorate(cursor)
-        self._draw(colour)
+        self._draw(palette.key_colour(key))
 
     def _decorate(self, cursor: Span) -> None:
         plot = self.figure
@@ -77,8 +78,8 @@ class _Spectrum:
     def _draw(self, colour: str) -> None:
         plot = self.figure
         line = plot.line("frequency", "power", source=self._fine, color=colour, alpha=0.55, line_width=1)
-        plot.step("frequency", "power", source=self._smooth, color=theme.TEXT, line_width=1.4, mode="center")
-        plot.scatter("frequency", "power", source=self._peak, size=7, color=theme.ACCENT)
+        plot.step("frequency", "power", source=self._smooth, color=self._palette.text, line_width=1.4, mode="center")
+        plot.scatter("frequency", "power", source=self._peak, size=7, color=self._palette.accent)
         plot.text(
             "frequency",
             "power",
@@ -87,7 +88,7 @@ class _Spectrum:
             x_offset="offset",
             y_offset=-4,
             source=self._peak,
-            text_color=theme.ACCENT,
+            text_color=self._palette.accent,
             text_font=value(theme.FONT),
             text_font_size="12px",
             text_font_style="bold",
@@ -141,9 +142,10 @@ def _set_log_range(limits: Range1d, wanted: tuple[float, float]) -> None:
 class PowerSpectrumPanel:
     """All power spectra of one document; strips are added as keys appear."""
 
-    def __init__(self) -> None:
+    def __init__(self, palette: theme.Palette) -> None:
+        self._palette = palette
         self._frequency_range = Range1d(1e-3, 1.0)
-        self._cursor = Span(dimension="height", line_color=theme.FAINT, line_alpha=0.6)
+        self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
         self._strips: dict[str, _Spectrum] = {}
         self._waiting = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width")
         self.root: Column = column(self._waiting, sizing_mode="stretch_both", name="spectra", spacing=2)
@@ -164,7 +166,7 @@ class PowerSpectrumPanel:
         for key in view.keys:
             if key not in self._strips:
                 self._strips[key] = _Spectrum(
-                    key, colour=theme.key_colour(key), frequency_range=self._frequency_range, cursor=self._cursor
+                    key, palette=self._palette, frequency_range=self._frequency_range, cursor=self._cursor
                 )
         self._strips = {key: self._strips[key] for key in view.keys}
         for number, strip in enumerate(self._strips.values(), start=1):

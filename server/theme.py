@@ -1,149 +1,239 @@
-"""How the page looks: colours, the theme of the plots and the page around them. Nothing else holds a colour."""
+"""How the page looks: three palettes, the theme of the plots and the style of the page. Nothing else holds a colour.
+
+Plots are drawn on canvases, which take their colours from the palette when a page is opened; everything else takes
+them from the custom properties of the page (``--panel`` and so on), which reach into the shadow trees of widgets too.
+"""
 
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass, fields
 from typing import Any
 
-BACKGROUND = "#0d1117"
-PANEL = "#131a24"
-GRID = "#263041"
-TEXT = "#c9d4e3"
-FAINT = "#7f8ea3"
-ACCENT = "#ffd166"
-COMPARISON = "#5ad1c8"
-SOURCE = "#8ba3c7"
-GOOD, WARNING, BAD = "#5fd38d", "#ffb454", "#ff6b6b"
 FONT = "Inter, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 FONT_SIZE = "12px"
-
-# Distinct to colour-blind eyes, light enough for a dark page; keys beyond the sixth start again.
-KEY_COLOURS = ("#58b4ff", "#ff9d5c", "#e787d4", "#9be564", "#ffe066", "#b9a5ff")
+DEFAULT = "dark"
 
 
-def key_colour(key: str) -> str:
-    """Colour of a key: that of its camera's number, so that it does not depend on which key came first."""
-    camera = key.partition(":")[0]
-    index = int(camera) - 1 if camera.isdecimal() else zlib.crc32(key.encode())
-    return KEY_COLOURS[index % len(KEY_COLOURS)]
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The colours of one theme; those of keys are distinct to colour-blind eyes, beyond the sixth they start again."""
+
+    name: str
+    background: str
+    panel: str
+    grid: str
+    text: str
+    faint: str
+    accent: str
+    comparison: str
+    source: str
+    good: str
+    warning: str
+    bad: str
+    on_state: str
+    """Text on `good`, `warning`, `bad` and `source`."""
+    keys: tuple[str, ...]
+    picture: tuple[str, str]
+    """Darkest and brightest pixel of a picture."""
+
+    def key_colour(self, key: str) -> str:
+        """Colour of a key: that of its camera's number, so that it does not depend on which key came first."""
+        camera = key.partition(":")[0]
+        index = int(camera) - 1 if camera.isdecimal() else zlib.crc32(key.encode())
+        return self.keys[index % len(self.keys)]
+
+    def picture_colours(self) -> list[str]:
+        """256 colours from the darkest to the brightest pixel."""
+        ends = [[int(colour[place : place + 2], 16) for place in (1, 3, 5)] for colour in self.picture]
+        steps = [
+            [round(low + (high - low) * step / 255) for low, high in zip(*ends, strict=True)] for step in range(256)
+        ]
+        return ["#" + "".join(f"{part:02x}" for part in parts) for parts in steps]
+
+    def css(self) -> str:
+        """Custom properties of the page."""
+        colours = [f"--{field.name.replace('_', '-')}: {getattr(self, field.name)};" for field in fields(self)[1:-2]]
+        return f":root {{ color-scheme: {'light' if self.name == 'light' else 'dark'}; {' '.join(colours)} }}"
 
 
-def plot_theme() -> dict[str, Any]:
+PALETTES = {
+    palette.name: palette
+    for palette in (
+        Palette(
+            name="dark",
+            background="#0d1117",
+            panel="#131a24",
+            grid="#263041",
+            text="#c9d4e3",
+            faint="#8695aa",
+            accent="#ffd166",
+            comparison="#5ad1c8",
+            source="#8ba3c7",
+            good="#5fd38d",
+            warning="#ffb454",
+            bad="#ff7b7b",
+            on_state="#0d1117",
+            keys=("#58b4ff", "#ff9d5c", "#e787d4", "#9be564", "#ffe066", "#b9a5ff"),
+            picture=("#000000", "#ffffff"),
+        ),
+        Palette(
+            name="light",
+            background="#eef1f5",
+            panel="#ffffff",
+            grid="#d3dae4",
+            text="#1b2530",
+            faint="#566476",
+            accent="#8a5a00",
+            comparison="#0a6e69",
+            source="#4a6690",
+            good="#1a7238",
+            warning="#8f5200",
+            bad="#bb2020",
+            on_state="#ffffff",
+            keys=("#0b63c4", "#b8540a", "#a1308c", "#3f7d0c", "#7d6a00", "#5b45c2"),
+            picture=("#ffffff", "#000000"),
+        ),
+        # For eyes that are used to the dark: red light alone, and little of it.
+        Palette(
+            name="red",
+            background="#080000",
+            panel="#110202",
+            grid="#3b0e0a",
+            text="#f0584a",
+            faint="#c44a3f",
+            accent="#ff8268",
+            comparison="#e0523c",
+            source="#b0382b",
+            good="#d8503f",
+            warning="#ff7a5c",
+            bad="#ff7565",
+            on_state="#110202",
+            keys=("#ff5a47", "#d8402f", "#ff7d68", "#b8352a", "#f2715f", "#c95648"),
+            picture=("#000000", "#ff3b2b"),
+        ),
+    )
+}
+
+
+def plot_theme(palette: Palette) -> dict[str, Any]:
     """Return the theme of the plots, as bokeh.themes.Theme takes it."""
     axis = {
-        "axis_line_color": GRID,
-        "major_tick_line_color": GRID,
+        "axis_line_color": palette.grid,
+        "major_tick_line_color": palette.grid,
         "minor_tick_line_color": None,
-        "major_label_text_color": FAINT,
+        "major_label_text_color": palette.faint,
         "major_label_text_font": FONT,
         "major_label_text_font_size": "11px",
-        "axis_label_text_color": FAINT,
+        "axis_label_text_color": palette.faint,
         "axis_label_text_font": FONT,
         "axis_label_text_font_size": "11px",
         "axis_label_text_font_style": "normal",
         "axis_label_standoff": 4,
     }
-    return {
-        "attrs": {
-            "Plot": {
-                "background_fill_color": PANEL,
-                "border_fill_color": PANEL,
-                "outline_line_color": GRID,
-            },
-            "Grid": {"grid_line_color": GRID, "grid_line_alpha": 0.7},
-            "Title": {
-                "text_color": TEXT,
-                "text_font": FONT,
-                "text_font_size": "12px",
-                "text_font_style": "normal",
-                "standoff": 4,
-            },
-            "Axis": axis,
-        }
+    title = {
+        "text_color": palette.text,
+        "text_font": FONT,
+        "text_font_size": "12px",
+        "text_font_style": "normal",
+        "standoff": 4,
     }
+    legend = {
+        "background_fill_color": palette.panel,
+        "background_fill_alpha": 0.7,
+        "border_line_color": None,
+        "label_text_color": palette.faint,
+        "label_text_font": FONT,
+        "label_text_font_size": "11px",
+        "padding": 2,
+        "spacing": 0,
+        "margin": 4,
+    }
+    plot = {
+        "background_fill_color": palette.panel,
+        "border_fill_color": palette.panel,
+        "outline_line_color": palette.grid,
+    }
+    grid = {"grid_line_color": palette.grid, "grid_line_alpha": 0.7}
+    return {"attrs": {"Plot": plot, "Grid": grid, "Title": title, "Axis": axis, "Legend": legend}}
 
 
 # On a phone the page scrolls, so that a strip need not share the height of the screen with the others.
 STRIP_STYLE = "@media (max-width: 820px) { :host { min-height: 215px !important; } }"
 
-# Widgets live in shadow trees, which the style of the page does not reach.
+# Widgets live in shadow trees: the rules of the page do not reach them, its custom properties do.
 WIDGET_STYLE = f"""
-:host {{ color: {TEXT}; font: {FONT_SIZE} {FONT}; }}
-.bk-btn {{ background: {PANEL}; color: {TEXT}; border: 1px solid {GRID}; font: {FONT_SIZE} {FONT}; padding: 5px 10px; }}
-.bk-btn:hover {{ background: {GRID}; color: {TEXT}; border-color: {FAINT}; }}
+:host {{ color: var(--text); font: {FONT_SIZE} {FONT}; }}
+.bk-btn {{ background: var(--panel); color: var(--text); border: 1px solid var(--grid);
+  font: {FONT_SIZE} {FONT}; padding: 5px 10px; min-height: 28px; }}
+.bk-btn:hover {{ background: var(--grid); color: var(--text); border-color: var(--faint); }}
 .bk-btn.bk-active, .bk-btn[aria-pressed="true"] {{
-  background: {GRID}; color: {ACCENT}; border-color: {ACCENT}; box-shadow: none;
+  background: var(--grid); color: var(--accent); border-color: var(--accent); box-shadow: none;
 }}
 .bk-btn-group {{ flex-wrap: wrap; gap: 4px; }}
 .bk-btn-group > .bk-btn {{ border-radius: 5px; margin: 0; }}
-label {{ color: {FAINT}; }}
+.bk-input {{ background: var(--panel); color: var(--text); border: 1px solid var(--grid); font: {FONT_SIZE} {FONT};
+  padding: 3px 6px; min-height: 28px; height: 28px; }}
+.bk-input:focus {{ border-color: var(--accent); box-shadow: none; }}
+label {{ color: var(--faint); }}
+@media (pointer: coarse) {{ .bk-btn, .bk-input {{ min-height: 36px; }} }}
 """
 
 TEXT_STYLE = f"""
-:host {{ color: {TEXT}; font: {FONT_SIZE}/1.45 {FONT}; }}
+:host {{ color: var(--text); font: {FONT_SIZE}/1.45 {FONT}; }}
 .health {{ display: flex; flex-wrap: wrap; gap: 4px 18px; align-items: baseline; }}
-.state {{ font-weight: 700; padding: 1px 9px; border-radius: 9px; color: {BACKGROUND}; text-transform: uppercase;
+.state {{ font-weight: 700; padding: 1px 9px; border-radius: 9px; color: var(--on-state); text-transform: uppercase;
   letter-spacing: .04em; }}
-.live {{ background: {GOOD}; }} .stalled {{ background: {WARNING}; }} .gone {{ background: {BAD}; }}
-.finished {{ background: {SOURCE}; }}
+.live {{ background: var(--good); }} .stalled {{ background: var(--warning); }} .gone {{ background: var(--bad); }}
+.finished {{ background: var(--source); }}
 .figure b {{ font-weight: 600; font-variant-numeric: tabular-nums; }}
-.figure span, .why {{ color: {FAINT}; }}
-.bad b {{ color: {BAD}; }} .awaited {{ color: {WARNING}; }}
-.key {{ font-weight: 700; }} .target {{ color: {ACCENT}; }} .comparison {{ color: {COMPARISON}; }}
+.figure span, .why {{ color: var(--faint); }}
+.bad b {{ color: var(--bad); }} .awaited {{ color: var(--warning); }}
+.bad::before, .awaited::before {{ content: "\\25b2\\00a0"; color: inherit; }} .bad::before {{ color: var(--bad); }}
+.key {{ font-weight: 700; }} .target {{ color: var(--accent); }} .comparison {{ color: var(--comparison); }}
+.problem {{ color: var(--warning); }}
+a {{ color: var(--accent); }}
 ul {{ margin: 4px 0; padding-left: 1.2em; }} li {{ margin-bottom: 3px; overflow-wrap: anywhere; }}
 .keys > div {{ margin-bottom: 6px; overflow-wrap: anywhere; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: left; padding: 1px 10px 1px 0; vertical-align: top; overflow-wrap: anywhere; }}
+th {{ color: var(--faint); font-weight: 400; }}
 """
 
-TOOLTIP_STYLE = f"""
-:host {{ background: {BACKGROUND}; color: {TEXT}; border-color: {GRID}; font: {FONT_SIZE} {FONT}; }}
-.bk-tooltip-row-label {{ color: {FAINT}; }} .bk-tooltip-row-value {{ color: {TEXT}; }}
-"""
-
-PAGE = f"""
-{{% macro embed(root) -%}}
-<div id="{{{{ root.elementid }}}}" data-root-id="{{{{ root.id }}}}" style="display: contents;"></div>
-{{%- endmacro %}}
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="theme-color" content="{BACKGROUND}">
-<title>{{{{ title | e }}}}</title>
-{{{{ bokeh_css }}}}
-{{{{ bokeh_js }}}}
-<style>
+PAGE_STYLE = f"""
 * {{ box-sizing: border-box; }}
-html, body {{ margin: 0; background: {BACKGROUND}; color: {TEXT}; font: {FONT_SIZE} {FONT}; }}
+html, body {{ margin: 0; background: var(--background); color: var(--text); font: {FONT_SIZE} {FONT}; }}
 body {{ padding: 8px; }}
 .night {{ display: grid; gap: 8px; height: calc(100vh - 16px); min-height: 620px;
   grid-template: auto minmax(0, 1fr) / minmax(0, 1.75fr) minmax(0, 1fr) minmax(250px, 21%);
-  grid-template-areas: "health health health" "curves spectra field"; }}
-.panel {{ background: {PANEL}; border: 1px solid {GRID}; border-radius: 7px; padding: 6px; min-width: 0; min-height: 0;
-  display: flex; flex-direction: column; }}
+  grid-template-areas: "health health health" "curves middle field"; }}
+.panel {{ background: var(--panel); border: 1px solid var(--grid); border-radius: 7px; padding: 6px; min-width: 0;
+  min-height: 0; display: flex; flex-direction: column; }}
 .panel > div {{ flex: 1 1 auto; min-width: 0; min-height: 0; display: flex; flex-direction: column; }}
+.panel > div.line {{ flex: 0 0 auto; }}
 .health {{ grid-area: health; flex-direction: row; flex-wrap: wrap; align-items: center; gap: 4px 14px; }}
 .health > div {{ flex: 0 1 auto; }}
-.health > .line {{ flex: 1 1 320px; }}
-.curves {{ grid-area: curves; overflow: hidden; }} .spectra {{ grid-area: spectra; overflow: hidden; }}
+.health > div.line {{ flex: 1 1 320px; }}
+.curves {{ grid-area: curves; overflow: hidden; }} .middle {{ grid-area: middle; overflow: hidden; }}
 .field {{ grid-area: field; overflow-y: auto; }}
-.name {{ font-size: 15px; font-weight: 650; color: {TEXT}; white-space: nowrap; }}
+.name {{ margin: 0; font-size: 15px; font-weight: 650; color: var(--text); white-space: nowrap; }}
+.chrome button, .chrome select, dialog button {{ background: var(--panel); color: var(--text);
+  border: 1px solid var(--grid); border-radius: 5px; font: {FONT_SIZE} {FONT}; padding: 5px 9px; min-height: 28px; }}
+.chrome button:hover, .chrome select:hover {{ border-color: var(--faint); }}
+.chrome {{ display: flex !important; flex-direction: row !important; gap: 6px; }}
+dialog {{ background: var(--panel); color: var(--text); border: 1px solid var(--faint); border-radius: 9px;
+  padding: 14px 20px; max-width: 460px; line-height: 1.5; }}
+dialog::backdrop {{ background: #000a; }}
+dialog h2 {{ font-size: 15px; margin: 0 0 8px; }} dialog td {{ padding: 2px 14px 2px 0; vertical-align: top; }}
+kbd {{ border: 1px solid var(--faint); border-radius: 4px; padding: 0 6px; color: var(--accent); white-space: nowrap; }}
+:focus-visible {{ outline: 2px solid var(--accent); outline-offset: 1px; }}
+main.nights {{ max-width: 900px; margin: 0 auto; }} main.nights table {{ border-collapse: collapse; width: 100%; }}
+main.nights th, main.nights td {{ text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--grid); }}
+main.nights a {{ color: var(--accent); }} main.nights th {{ color: var(--faint); font-weight: 400; }}
 @media (max-width: 820px) {{
   .night {{ height: auto; grid-template: none / minmax(0, 1fr);
-    grid-template-areas: "health" "curves" "spectra" "field"; }}
+    grid-template-areas: "health" "curves" "middle" "field"; }}
   .field {{ overflow-y: visible; }}
 }}
-</style>
-</head>
-<body>
-<main class="night">
-<header class="panel health"><span class="name">{{{{ title | e }}}}</span>
-<div class="line">{{{{ embed(roots.health) }}}}</div><div>{{{{ embed(roots.window) }}}}</div></header>
-<section class="panel curves" aria-label="relative light curves"><div>{{{{ embed(roots.curves) }}}}</div></section>
-<section class="panel spectra" aria-label="power spectra"><div>{{{{ embed(roots.spectra) }}}}</div></section>
-<section class="panel field" aria-label="field"><div>{{{{ embed(roots.field) }}}}</div></section>
-</main>
-{{{{ plot_script | indent(8) }}}}
-</body>
-</html>
+@media (pointer: coarse) {{ .chrome button, .chrome select {{ min-height: 36px; min-width: 36px; }} }}
 """

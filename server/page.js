@@ -1,0 +1,52 @@
+// What the page does without its server: the theme is remembered, keys press the buttons that fingers press.
+"use strict";
+
+const THEME = "opticam-live-theme";
+
+function remembered() {
+  try { return localStorage.getItem(THEME); } catch { return null; } // a browser that keeps nothing
+}
+
+function useTheme(name) {
+  try { localStorage.setItem(THEME, name); } catch { /* the cookie alone then */ }
+  // The server draws the plots in these colours from the first picture on, so it has to know.
+  document.cookie = `${THEME}=${encodeURIComponent(name)}; path=/; max-age=31536000; samesite=strict`;
+}
+
+function model(name) {
+  return window.Bokeh?.documents?.[0]?.get_model_by_name(name) ?? null;
+}
+
+function press(key) {
+  const pause = model("pause"), keys = model("field_key"), click = model("click");
+  if (key === " " && pause) pause.active = !pause.active;
+  else if (key === "t" && click) click.active = click.active === 0 ? 1 : 0;
+  else if (key >= "1" && key <= "9" && keys && Number(key) <= keys.labels.length) keys.active = Number(key) - 1;
+  else if (key === "?") document.getElementById("help").showModal();
+  else return false;
+  return true;
+}
+
+function isTyping(event) {
+  const place = event.composedPath()[0];
+  if (!(place instanceof HTMLElement)) return false;
+  return place.matches("input, textarea, select") || place.isContentEditable
+    || event.key === " " && place.matches("button"); // that button is pressed by it
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  const theme = document.getElementById("theme");
+  const kept = remembered();
+  if (kept !== null && kept !== theme.value && [...theme.options].some(option => option.value === kept)
+      && !document.cookie.includes(`${THEME}=`)) {
+    useTheme(kept);
+    if (document.cookie.includes(`${THEME}=`)) location.reload();
+  }
+  theme.addEventListener("change", () => { useTheme(theme.value); location.reload(); });
+  const help = document.getElementById("help");
+  document.getElementById("help-button").addEventListener("click", () => help.showModal());
+  document.addEventListener("keydown", event => {
+    if (event.ctrlKey || event.metaKey || event.altKey || help.open || isTyping(event)) return;
+    if (press(event.key)) event.preventDefault();
+  });
+});
