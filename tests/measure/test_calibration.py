@@ -20,7 +20,7 @@ from stream.messages import FloatArray
 from tests.measure.synthetic import frame_of, noisy, round_stars
 from tests.measure.uneven_camera import EXPOSURE_S, SKY_E, UnevenCamera
 
-SIDE, SPACING, SIGMA = 512, 36, 1.5
+SIDE, SPACING, SIGMA = 512, 31, 1.5
 FWHM = 2.3548 * SIGMA
 PLAIN = CalibrationSettings()
 LABELS = (APERTURE_LABEL, OPTIMAL_LABEL)
@@ -56,7 +56,7 @@ def pulls_of(
             exposure: Exposure = frame_of(noisy(light, generator, 3.0).astype(np.float32))
             measured = measure(exposure, xy)
         else:
-            if number % 4 == 3:
+            if number % 6 == 5:
                 calibration = camera.calibration(generator, 3, 4000.0)
             exposure = calibrate(camera.expose(light, EXPOSURE_S, generator), PLAIN, calibration)
             measured = measure(exposure, xy, calibration.bad_pixels)
@@ -78,16 +78,16 @@ def pulls_of(
     ("flux_e", "calibrated"), [(400.0, False), (2e5, False), (400.0, True), (6e3, True), (2e5, True)]
 )
 def test_errors_are_the_scatter_of_constant_stars_at_all_magnitudes(flux_e: float, calibrated: bool) -> None:
-    """Of 6500 stars chi-square is known to 1.8 per cent: the tolerance is nearly three times that."""
+    """Of 6900 stars chi-square is known to 1.7 per cent: the tolerance is three times that."""
     generator = np.random.default_rng(1)
-    for label, pulls in pulls_of(flux_e, generator, n_frames=40, calibrated=calibrated).items():
+    for label, pulls in pulls_of(flux_e, generator, n_frames=27, calibrated=calibrated).items():
         assert len(pulls) > 6000
         assert np.mean(pulls**2) == pytest.approx(1.0, abs=0.05), label
 
 
 def test_pulls_of_a_star_too_faint_to_see_are_standard_normal() -> None:
     generator = np.random.default_rng(5)
-    for label, pulls in pulls_of(3.0, generator, n_frames=12, calibrated=True).items():
+    for label, pulls in pulls_of(3.0, generator, n_frames=8, calibrated=True).items():
         assert stats.kstest(pulls, "norm").pvalue > 0.01, label
         assert np.std(pulls) == pytest.approx(1.0, abs=0.04)
 
@@ -99,7 +99,7 @@ def test_noise_of_the_masters_is_in_the_errors() -> None:
     light = SKY_E + round_stars((SIDE, SIDE), xy, np.full(len(xy), 2e5), SIGMA)
     frame = camera.expose(light, EXPOSURE_S, np.random.default_rng(3))
     errors = []
-    for n_frames, flat_e in ((3, 4000.0), (25, 40000.0)):
+    for n_frames, flat_e in ((3, 4000.0), (20, 50000.0)):
         calibration = camera.calibration(np.random.default_rng(4), n_frames, flat_e)
         exposure = calibrate(frame, PLAIN, calibration)
         errors.append(np.nanmedian(measure(exposure, xy, calibration.bad_pixels).fluxes[OPTIMAL_LABEL].flux_err))
