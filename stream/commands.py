@@ -157,6 +157,7 @@ def reduce(
     diagnostics: Annotated[
         bool, typer.Option("--diagnostics/--no-diagnostics", help="Draw how the night went: pictures in OUT/diag.")
     ] = True,
+    photometer: output_commands.PhotometerLabel = "",
 ) -> None:
     """Reduce all frames that are in a folder, write the outputs, and end."""
     from stream.errors import NightError
@@ -165,6 +166,7 @@ def reduce(
     from stream.scan import frame_names
 
     used = make_recipe(recipe, instrument, coordinates=coordinates, settings=setting)
+    output_commands.check_photometer(photometer, used)
     calibration = calibration_folders(bias, darks, flats, bad_pixels)
     frame_names(folder, out, *calibration.paths_outside_of(folder))
     options = NightOptions(
@@ -183,7 +185,7 @@ def reduce(
     if counts.n_pending:
         raise NightError(f"interrupted with {counts.n_pending} frames left: the same command goes on")
     if counts.n_measured:
-        _write_outputs(out)
+        _write_outputs(out, photometer)
         if diagnostics:
             output_commands.draw(out)
 
@@ -333,11 +335,11 @@ def _say_counts(counts: LedgerCounts) -> None:
         typer.echo(f"{counts.n_pending} not measured yet: the same command goes on with them")
 
 
-def _write_outputs(out: Path) -> None:
-    from stream.export import write_outputs
+def _write_outputs(out: Path, photometer: str) -> None:
+    from stream.export import ExportOptions, write_outputs
 
     with _wrong_request_forgotten(out):
-        paths = write_outputs(out)
+        paths = write_outputs(out, ExportOptions(photometer))
     typer.echo(f"{len(paths)} files written to {out}")
 
 

@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from stream.config import Recipe
     from stream.messages import Selection
 
 NightOut = Annotated[Path, typer.Argument(help="Output folder of a night.", metavar="OUT")]
+
+PhotometerLabel = Annotated[
+    str,
+    typer.Option(
+        "--photometer",
+        help="The only photometer that light curves are written of: its label, also one of the ladder of apertures, or "
+        "quietest: for each key the one whose comparison stars scatter least.",
+        show_default="those without a name of their own",
+    ),
+]
 
 
 def export(
@@ -24,13 +35,30 @@ def export(
         str | None,
         typer.Option("--band", help="Filter as the AAVSO names it, where that of the key is not understood."),
     ] = None,
+    photometer: PhotometerLabel = "",
+    aperture_correction: Annotated[
+        bool,
+        typer.Option("--aperture-correction", help="Bring raw fluxes to those of the largest aperture of the ladder."),
+    ] = False,
 ) -> None:
     """Write the light curves of a night, or its catalogs as DS9 regions."""
-    from stream.export import AavsoOptions, export_night
+    from stream.export import AavsoOptions, ExportOptions, export_night
 
-    options = AavsoOptions(observer, star, band) if format == "aavso" else None
-    paths = export_night(out, format, to, aavso=options)
+    upload = AavsoOptions(observer, star, band) if format == "aavso" else None
+    options = ExportOptions(photometer, aperture_correction)
+    paths = export_night(out, format, to, aavso=upload, options=options)
     typer.echo(f"{len(paths)} files written to {to or out}")
+
+
+def check_photometer(label: str, recipe: Recipe) -> None:
+    """Refuse a photometer that a reduction will not have, before it begins; raises ConfigurationError."""
+    from stream.errors import ConfigurationError
+    from stream.export import QUIETEST
+
+    if label not in ("", QUIETEST, *recipe.labels()):
+        raise ConfigurationError(
+            f"--photometer {label!r} must be {QUIETEST} or a photometer of the recipe: {', '.join(recipe.labels())}"
+        )
 
 
 def diagnose(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.analysis.apertures import growth_curve
+from stream.analysis.apertures import aperture_ladder, growth_curve, growth_stars
 from stream.analysis.comparisons import choose_comparisons
 from stream.analysis.ensemble import (
     ensemble_weights,
@@ -19,7 +19,6 @@ from stream.analysis.ensemble import (
     relative_to_others,
     robust_scatter,
 )
-from stream.config import Recipe
 from stream.diagnostics.folder import choices_of, open_night, save
 from stream.errors import AnalysisError
 from stream.measure.noise import NoiseFloor, fit_noise_floor
@@ -36,7 +35,6 @@ from stream.plots.noise import (
 _FEWEST_FRAMES = 10
 _POINTS_OF_A_CURVE = 100
 _LEAST_SHARE = 1e-6
-_MOST_GROWTH_STARS = 12
 _SEEN = 0.05
 _LEAST_OWN_SHARE = 0.1
 
@@ -81,7 +79,7 @@ def write_signal_to_noise(out: Path, label: str | None = None) -> Path:
 
 
 def write_growth_curves(out: Path) -> Path:
-    """Write ``diag/growth.png``: curves of growth from the ladder of apertures, of the bright comparison stars.
+    """Write ``diag/growth.png``: curves of growth from the ladder of apertures, of bright stars without neighbours.
 
     Raises
     ------
@@ -90,18 +88,19 @@ def write_growth_curves(out: Path) -> Path:
     """
     lines = []
     with open_night(out) as reader:
-        ladder = _ladder(reader.recipe())
+        ladder = aperture_ladder(reader.recipe())
         if len(ladder) < 2:
             raise AnalysisError("curves of growth need a recipe that measures two apertures or more")
-        for key, choice in choices_of(reader, out).items():
+        for key, catalog in sorted(reader.catalogs().items()):
             by_radius = {radius: reader.source_fluxes(key, label) for radius, label in ladder.items()}
-            if not len(next(iter(by_radius.values())).frame_ids):
+            largest = by_radius[max(by_radius)]
+            numbers = growth_stars(largest, catalog)
+            if not len(largest.frame_ids) or not numbers:
                 continue
-            numbers = sorted(choice.comparisons or (choice.target,))[:_MOST_GROWTH_STARS]
             curve = growth_curve(by_radius, numbers)
             lines.append(GrowthLine(key, len(numbers), curve.radius_fwhm, curve.fraction, curve.fraction_err))
     if not lines:
-        raise AnalysisError("no frame is measured yet")
+        raise AnalysisError("no frame is measured yet, or no key has a bright star without neighbours")
     return save(growth_figure(lines, "Curves of growth"), out, "growth.png")
 
 
@@ -188,12 +187,3 @@ def flux_grid(stars: StarScatter) -> FloatArray:
     if not len(known):
         return np.array([1.0, 10.0])
     return np.geomspace(known.min() / 1.3, known.max() * 1.3, _POINTS_OF_A_CURVE)
-
-
-def _ladder(recipe: Recipe) -> dict[float, str]:
-    """Labels of the forced apertures by radius in FWHM; the first of equal ones."""
-    ladder: dict[float, str] = {}
-    for one in recipe.photometers:
-        if one.kind == "aperture" and one.forced and one.is_of_stars_shape and one.background == "annulus":
-            ladder.setdefault(one.radius_fwhm or recipe.photometry.aperture_radius_fwhm, one.label)
-    return ladder

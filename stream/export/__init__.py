@@ -11,7 +11,9 @@
 ``<key>`` is written ``1-g``. Every file says what made it, by which recipe, and in which scale its times are.
 """
 
+from stream.analysis.apertures import QUIETEST
 from stream.export.aavso import AavsoOptions
+from stream.export.night import ExportOptions
 from stream.export.outputs import FORMATS, export_night, write_outputs
 
-__all__ = ["FORMATS", "AavsoOptions", "export_night", "write_outputs"]
+__all__ = ["FORMATS", "QUIETEST", "AavsoOptions", "ExportOptions", "export_night", "write_outputs"]

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from stream.analysis.apertures import (
+    QUIETEST,
+    ApertureCorrection,
+    aperture_correction,
+    aperture_ladder,
+    choose_photometer,
+    growth_stars,
+)
 from stream.analysis.choice import KeyChoice, resolve_selection
 from stream.analysis.relative import RelativeLightCurve, relative_light_curve
 from stream.atomic_files import write_atomically
@@ -23,7 +32,7 @@ class ExportNight:
     Attributes
     ----------
     fluxes : dict
-        Light curves by label and key.
+        Light curves by label and key; a label may have some of the keys.
     choices : dict
         Target and comparison stars by key.
     frame_names : dict
@@ -32,6 +41,10 @@ class ExportNight:
         What every file says of the night: software, instrument, recipe, folder.
     choice_problem : str
         Why there are no choices: a source that was asked for does not exist.
+    photometer_facts : dict
+        Why the photometer of a key was chosen, by key; empty where it was asked for.
+    corrections : dict
+        Aperture corrections by label and key; empty unless they were asked for.
     """
 
     recipe: Recipe
@@ -41,6 +54,8 @@ class ExportNight:
     frame_names: dict[int, str]
     facts: dict[str, str]
     choice_problem: str = ""
+    photometer_facts: dict[str, str] = field(default_factory=dict)
+    corrections: dict[tuple[str, str], ApertureCorrection] = field(default_factory=dict)
 
     def relative_light_curves(self) -> list[RelativeLightCurve]:
         """The target of each key over its comparison stars, with each photometer, where that can be computed.
@@ -55,7 +70,7 @@ class ExportNight:
         curves = []
         for by_key in self.fluxes.values():
             for key, choice in self.choices.items():
-                if not choice.comparisons or not len(by_key[key].frame_ids):
+                if not choice.comparisons or key not in by_key or not len(by_key[key].frame_ids):
                     continue
                 try:
                     curves.append(relative_light_curve(by_key[key], choice.target, choice.comparisons))
@@ -65,35 +80,118 @@ class ExportNight:
         return curves
 
 
-def read_night(out: Path) -> ExportNight:
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What is written of a night.
+
+    Attributes
+    ----------
+    photometer : str
+        Label of the only photometer, also one of the ladder of apertures; ``quietest`` takes for each key the one with
+        the least scatter of the comparison stars; empty takes all without a name of their own.
+    aperture_correction : bool
+        Bring raw fluxes to those of the largest aperture of the ladder.
+    """
+
+    photometer: str = ""
+    aperture_correction: bool = False
+
+
+DEFAULT_OPTIONS = ExportOptions()
+
+
+def read_night(out: Path, options: ExportOptions = DEFAULT_OPTIONS) -> ExportNight:
     """Read the night in `out`.
 
     Raises
     ------
     LedgerError
-        If there is no ledger in `out` or it cannot be read.
+        If there is no ledger in `out` or it cannot be read, or it has no such photometer.
+    ConfigurationError
+        If an aperture correction is asked for that the night has no apertures or stars for.
     """
-    reader = NightReader(out)
+    label = options.photometer if options.photometer != QUIETEST else None
+    reader = NightReader(out, label=label or None)
     try:
         recipe, catalogs = reader.recipe(), reader.catalogs()
+        labels = (label,) if label else recipe.labels() if options.photometer else recipe.main_labels()
         # The photometer that the page shows decides the automatic choice, here as there.
-        labels = tuple(dict.fromkeys((recipe.default_label(), *recipe.main_labels())))
-        fluxes = {label: {key: reader.source_fluxes(key, label) for key in sorted(catalogs)} for label in labels}
-        names = reader.frame_paths()
-        facts = {
-            "software": software_version(),
-            "instrument": recipe.instrument.name,
-            "recipe": recipe.hash(),
-            "folder": str(reader.folder()),
+        first = recipe.default_label()
+        read = {
+            name: {key: reader.source_fluxes(key, name) for key in sorted(catalogs)}
+            for name in dict.fromkeys((first, *labels))
         }
+        largest = _largest_aperture(reader, recipe, catalogs) if options.aperture_correction else {}
+        night = ExportNight(recipe, catalogs, read, {}, reader.frame_paths(), _facts_of(reader, recipe))
     finally:
         reader.close()
+    night = _with_choices(night, out, first)
+    if options.photometer == QUIETEST:
+        night = _with_quietest(night, first)
+    elif label:
+        night = replace(night, fluxes={label: read[label]})
+    return _with_corrections(night, largest) if options.aperture_correction else night
+
+
+def _with_choices(night: ExportNight, out: Path, label: str) -> ExportNight:
     try:
-        choices = resolve_selection(load_selection(out), catalogs, fluxes[recipe.default_label()])
+        choices = resolve_selection(load_selection(out), night.catalogs, night.fluxes[label])
     except ConfigurationError as problem:
         # A mistyped target takes no raw light curve from anybody.
-        return ExportNight(recipe, catalogs, fluxes, {}, names, facts, str(problem))
-    return ExportNight(recipe, catalogs, fluxes, choices, names, facts)
+        return replace(night, choice_problem=str(problem))
+    return replace(night, choices=choices)
+
+
+def _with_quietest(night: ExportNight, first: str) -> ExportNight:
+    """Leave for each key the photometer whose comparison stars scatter least."""
+    fluxes: dict[str, dict[str, SourceFluxes]] = {}
+    facts = {}
+    for key in sorted(night.catalogs):
+        by_label = {
+            label: by_key[key] for label, by_key in sorted(night.fluxes.items(), key=lambda item: item[0] != first)
+        }
+        comparisons = night.choices[key].comparisons if key in night.choices else ()
+        choice = choose_photometer(by_label, comparisons)
+        fluxes.setdefault(choice.label, {})[key] = by_label[choice.label]
+        facts[key] = choice.sentence
+    return replace(night, fluxes=fluxes, photometer_facts=facts)
+
+
+def _largest_aperture(
+    reader: NightReader, recipe: Recipe, catalogs: Mapping[str, Catalog]
+) -> dict[str, tuple[float, SourceFluxes]]:
+    """Radius in FWHM and fluxes of the largest aperture of the ladder, by key."""
+    ladder = aperture_ladder(recipe)
+    if not ladder:
+        raise ConfigurationError(
+            "an aperture correction needs a recipe that measures a forced aperture with an annulus"
+        )
+    radius = max(ladder)
+    return {key: (radius, reader.source_fluxes(key, ladder[radius])) for key in catalogs}
+
+
+def _with_corrections(night: ExportNight, largest: Mapping[str, tuple[float, SourceFluxes]]) -> ExportNight:
+    corrections = {}
+    for label, by_key in night.fluxes.items():
+        for key, fluxes in by_key.items():
+            radius, large = largest[key]
+            if not len(large.frame_ids):
+                continue
+            stars = growth_stars(large, night.catalogs[key])
+            try:
+                corrections[label, key] = aperture_correction(fluxes, large, stars, radius_fwhm=radius)
+            except AnalysisError as error:
+                raise ConfigurationError(f"photometer {label} of {key}: {error}") from error
+    return replace(night, corrections=corrections)
+
+
+def _facts_of(reader: NightReader, recipe: Recipe) -> dict[str, str]:
+    return {
+        "software": software_version(),
+        "instrument": recipe.instrument.name,
+        "recipe": recipe.hash(),
+        "folder": str(reader.folder()),
+    }
 
 
 def read_catalogs(out: Path) -> dict[str, Catalog]:

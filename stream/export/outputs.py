@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from stream.analysis.apertures import QUIETEST
 from stream.analysis.periodogram import PowerSpectrum, lomb_scargle
 from stream.analysis.relative import RelativeLightCurve
 from stream.errors import AnalysisError, ConfigurationError
 from stream.export.aavso import AavsoOptions, write_aavso
-from stream.export.night import ExportNight, in_file_names, read_night
+from stream.export.night import DEFAULT_OPTIONS, ExportNight, ExportOptions, in_file_names, read_night
 from stream.export.pairs import pairs_figure, write_pairs_table
 from stream.export.regions import write_regions
 from stream.export.tables import Table, tables
@@ -20,7 +21,7 @@ _TABLE_WRITERS: dict[str, Callable[[Path, Table], Path]] = {"csv": write_csv, "e
 FORMATS = (*_TABLE_WRITERS, "aavso", "ds9")
 
 
-def write_outputs(out: Path) -> list[Path]:
+def write_outputs(out: Path, options: ExportOptions = DEFAULT_OPTIONS) -> list[Path]:
     """Write all light curves of the night in `out` as CSV, the catalogs as regions, and figures; return the files.
 
     Every file is replaced atomically. A key whose relative light curve cannot be computed has none, and its reason
@@ -33,17 +34,22 @@ def write_outputs(out: Path) -> list[Path]:
     ConfigurationError
         If the selection of the night names a source that does not exist; the raw light curves are written then.
     """
-    night = read_night(out)
+    night = read_night(out, options)
     written = _write_all_regions(out, night)
     written += [write_csv(out, table) for table in tables(night, ())]
     curves = night.relative_light_curves()
     written += [write_csv(out, table) for table in tables(replace(night, fluxes={}), curves)]
     written += [path for curve in curves for path in _write_pairs(out, night, curve)]
-    return written + _write_figures(out, curves)
+    return written + _write_figures(out, curves, options)
 
 
 def export_night(
-    out: Path, format: str, destination: Path | None = None, *, aavso: AavsoOptions | None = None
+    out: Path,
+    format: str,
+    destination: Path | None = None,
+    *,
+    aavso: AavsoOptions | None = None,
+    options: ExportOptions = DEFAULT_OPTIONS,
 ) -> list[Path]:
     """Write what the night in `out` has for one format below `destination`; return the files.
 
@@ -55,6 +61,8 @@ def export_night(
         Folder to write below; it is made if there is none. Default `out` itself.
     aavso : AavsoOptions, optional
         Required by the AAVSO format, of no use to others.
+    options : ExportOptions
+        Which photometer, and whether fluxes are corrected to a large aperture.
 
     Raises
     ------
@@ -68,7 +76,7 @@ def export_night(
         raise ConfigurationError(f"unknown format {format!r}: one of {', '.join(FORMATS)} is required")
     if format == "aavso" and aavso is None:
         raise ConfigurationError("the AAVSO format requires an observer code and the name of the star")
-    night, place = read_night(out), destination or out
+    night, place = read_night(out, options), destination or out
     if format == "ds9":
         return _write_all_regions(place, night)
     if aavso is not None and format == "aavso":
@@ -94,22 +102,30 @@ def _write_pairs(out: Path, night: ExportNight, curve: RelativeLightCurve) -> li
     return [table, path]
 
 
-def _write_figures(out: Path, curves: Sequence[RelativeLightCurve]) -> list[Path]:
+def _write_figures(out: Path, curves: Sequence[RelativeLightCurve], options: ExportOptions) -> list[Path]:
     from stream.plots import light_curves_figure, power_spectra_figure, save_figure
 
     written = []
-    for label in dict.fromkeys(curve.label for curve in curves):
-        chosen = [curve for curve in curves if curve.label == label]
-        folder = out / "plots"
+    folder = out / "plots"
+    for begin, chosen in _figure_groups(curves, options).items():
         folder.mkdir(parents=True, exist_ok=True)
+        title = ", ".join(dict.fromkeys(curve.label for curve in chosen))
         for name, figure in (
-            ("light_curves", light_curves_figure(chosen, label)),
-            ("power_spectra", power_spectra_figure(_spectra(chosen), label)),
+            ("light_curves", light_curves_figure(chosen, title)),
+            ("power_spectra", power_spectra_figure(_spectra(chosen), title)),
         ):
-            path = folder / f"{label}_{name}.png"
+            path = folder / f"{begin}_{name}.png"
             save_figure(figure, path)
             written.append(path)
     return written
+
+
+def _figure_groups(curves: Sequence[RelativeLightCurve], options: ExportOptions) -> dict[str, list[RelativeLightCurve]]:
+    """Curves that share a figure, by the begin of its name: those of a photometer, or of the quietest of each key."""
+    groups: dict[str, list[RelativeLightCurve]] = {}
+    for curve in curves:
+        groups.setdefault(QUIETEST if options.photometer == QUIETEST else curve.label, []).append(curve)
+    return {begin: sorted(group, key=lambda curve: curve.key) for begin, group in groups.items()}
 
 
 def _spectra(curves: Sequence[RelativeLightCurve]) -> dict[str, PowerSpectrum]:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.analysis.apertures import ApertureCorrection
 from stream.analysis.relative import RelativeLightCurve
 from stream.export.night import ExportNight, in_file_names, time_fact
 from stream.measure.noise import ScintillationSite, scintillation
@@ -89,15 +90,37 @@ def _raw_tables(night: ExportNight, fluxes: SourceFluxes) -> Iterator[Table]:
         _frame_column(night, fluxes.frame_ids),
         Column("scintillation", "", _scintillation(night, fluxes), 7, "expected, relative to flux; not in flux_err"),
     )
+    correction = night.corrections.get((fluxes.label, fluxes.key))
+    factor = 1.0 if correction is None else correction.factor
+    corrected = _correction_columns(correction, len(fluxes.frame_ids))
     for source in range(fluxes.n_sources):
         measured = (
-            Column("flux", "electron", fluxes.flux[:, source], 3, "within the exposure"),
-            Column("flux_err", "electron", fluxes.flux_err[:, source], 3, "standard error"),
+            Column("flux", "electron", factor * fluxes.flux[:, source], 3, "within the exposure"),
+            Column("flux_err", "electron", factor * fluxes.flux_err[:, source], 3, "standard error"),
             Column("flags", "", fluxes.flags[:, source], meaning="bits of stream/flags.py; 0 is good"),
         )
-        facts = night.facts | {"key": fluxes.key, "photometer": fluxes.label, "source": str(source + 1)}
+        facts = _facts(night, fluxes) | {"source": str(source + 1)}
+        if correction is not None:
+            facts["aperture correction"] = correction.sentence()
         path = f"lcs/{fluxes.label}/{in_file_names(fluxes.key)}_source_{source + 1}"
-        yield Table(path, (*times, *measured, *conditions), facts | {"time": time_fact(fluxes)})
+        yield Table(path, (*times, *measured, *conditions, *corrected), facts | {"time": time_fact(fluxes)})
+
+
+def _facts(night: ExportNight, made: SourceFluxes | RelativeLightCurve) -> dict[str, str]:
+    facts = night.facts | {"key": made.key, "photometer": made.label}
+    if made.key in night.photometer_facts:
+        facts["choice of the photometer"] = night.photometer_facts[made.key]
+    return facts
+
+
+def _correction_columns(correction: ApertureCorrection | None, n_frames: int) -> tuple[Column, ...]:
+    if correction is None:
+        return ()
+    err = np.full(n_frames, correction.factor_err)
+    return (
+        Column("aperture_correction", "", np.full(n_frames, correction.factor), 6, "flux was multiplied by it"),
+        Column("aperture_correction_err", "", err, 6, "its error, common to all points; not in flux_err"),
+    )
 
 
 def _relative_table(night: ExportNight, curve: RelativeLightCurve) -> Table:
@@ -113,12 +136,7 @@ def _relative_table(night: ExportNight, curve: RelativeLightCurve) -> Table:
     shares = ", ".join(
         f"{number} ({share:.3f})" for number, share in zip(curve.comparisons, curve.weights, strict=True)
     )
-    facts = night.facts | {
-        "key": curve.key,
-        "photometer": curve.label,
-        "target": str(curve.target),
-        "comparisons (weights)": shares,
-    }
+    facts = _facts(night, curve) | {"target": str(curve.target), "comparisons (weights)": shares}
     name = f"{curve.label}_source_{curve.target}_{in_file_names(curve.key)}_light_curve"
     return Table(f"relative_light_curves/{name}", columns, facts | {"time": time_fact(curve)})
 
