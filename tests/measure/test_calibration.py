@@ -9,10 +9,12 @@ import pytest
 from scipy import stats
 
 from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, CalibrationSettings, PhotometrySettings
-from stream.errors import FrameRejectedError
+from stream.errors import ConfigurationError, FrameRejectedError
 from stream.flags import Flag
 from stream.measure.calibration import CalibratedFrame, Calibration, calibrate
 from stream.measure.exposure import Exposure
+from stream.measure.frames import Frame
+from stream.measure.masters import Below, make_dark, make_flat
 from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
 from stream.measure.psf import Psf
 from stream.measure.rebinning import rebin_frame
@@ -248,3 +250,51 @@ def test_rebinning_sums_squares_and_the_facts_follow() -> None:
     assert np.abs((found.flux - [5e4, 2e4]) / found.flux_err).max() < 4.0
     with pytest.raises(FrameRejectedError, match=r"^a.fit has 130 x 130 pixels: calibration.rebin \(16\) would leave"):
         rebin_frame(frame, 16)
+
+
+def shaded_flats(zero_adu: float, exposure_s: float = 1.0) -> tuple[list[Frame], FloatArray]:
+    """Flats of a round field of view: outside of it a fiftieth of the light; and the response."""
+    offset = (np.arange(128) - 63.5) / 64.0
+    radius = np.hypot(offset[:, None], offset[None, :])
+    response = 0.02 + 0.98 * np.cos(0.5 * np.pi * np.clip((radius - 0.9) / 0.1, 0.0, 1.0)) ** 2
+    generator = np.random.default_rng(14)
+    counts = [noisy(20_000.0 * response, generator).astype(np.float32) + np.float32(zero_adu) for _ in range(5)]
+    return [frame_of(one, exposure_s=exposure_s) for one in counts], response
+
+
+def test_a_field_in_the_shade_needs_a_zero_level() -> None:
+    """Zero of 100 counts, taken for light, would make a sky of thousands of electrons in the shade."""
+    frames, response = shaded_flats(100.0)
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^flat frames of 1:g fall to 2% of the brightest part of the field, and nothing tells the zero level of "
+        r"the camera, .*: bias frames, cameras.zero_level_adu of the instrument or calibration.zero_level_adu of the",
+    ):
+        make_flat(frames, "1:g", Below())
+    flat, dead = make_flat(frames, "1:g", Below(zero_level_adu=100.0))
+    lit = response > 0.1
+    np.testing.assert_allclose(flat.values[lit], response[lit], rtol=0.05)
+    assert (dead == (flat.values == 1.0)).all()
+    clear = np.abs(response - 0.05) > 0.01
+    np.testing.assert_array_equal(dead[clear], response[clear] < 0.05)
+    # Darks that hold the zero level tell it for frames that are exposed as long, and for no others.
+    darks = [frame_of(np.full((128, 128), 100.0, dtype=np.float32), exposure_s=1.0) for _ in range(3)]
+    dark, _ = make_dark(darks, "1", Below())
+    assert dark.holds_zero
+    with_darks, _ = make_flat(frames, "1:g", Below(dark=dark))
+    np.testing.assert_allclose(with_darks.values, flat.values, rtol=1e-4)
+    with pytest.raises(ConfigurationError, match="nothing tells the zero level"):
+        make_flat(shaded_flats(100.0, 2.0)[0], "1:g", Below(dark=dark))
+
+
+def test_corners_without_light_are_no_sky() -> None:
+    frames, response = shaded_flats(100.0)
+    flat, dead = make_flat(frames, "1:g", Below(zero_level_adu=100.0))
+    dead[60, 60] = True
+    calibration = Calibration.of("1:g", "v", {"flat": flat}, dead)
+    frame = frame_of((100.0 + 60.0 * response).astype(np.float32), zero_level_adu=100.0)
+    whole = calibrate(frame, PLAIN, calibration).electrons()
+    corner = response < 0.03
+    assert np.isnan(whole[corner]).all()
+    assert np.isfinite(whole[60, 60])  # a single dead pixel is mended from its neighbours instead
+    np.testing.assert_allclose(whole[response > 0.1], 60.0, rtol=0.05)
