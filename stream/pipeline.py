@@ -23,6 +23,7 @@ from stream.measure.calibration import Calibration, calibrate
 from stream.measure.centroids import centre_stars
 from stream.measure.exposure import Exposure
 from stream.measure.frames import Frame
+from stream.measure.medians import row_medians
 from stream.measure.mesh import mesh_background
 from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
 from stream.measure.psf import FWHM_PER_SIGMA, SMALLEST_SIGMA_PX, Psf
@@ -244,19 +245,22 @@ def _aligned_numbers(
     positions = alignment.transform.apply(reference.positions)
     source_flags = fluxes.flags.copy()
     source_flags[reference.star_numbers[alignment.moved]] |= int(Flag.MOVED)
-    columns = {
-        "x": positions[:, 0],
-        "y": positions[:, 1],
-        "sky_e_per_px": fluxes.sky_e_per_px,
-        "peak_adu": fluxes.peak_adu,
-        "flags": source_flags.astype(np.float64),
-    }
-    for label in reference.labels:
-        columns[f"{label}_flux"], columns[f"{label}_flux_err"] = fluxes.fluxes[label]
+    # In the order of `source_columns`.
+    table = np.array(
+        [
+            positions[:, 0],
+            positions[:, 1],
+            fluxes.sky_e_per_px,
+            fluxes.peak_adu,
+            source_flags,
+            *(values for label in reference.labels for values in fluxes.fluxes[label]),
+        ],
+        dtype="<f8",
+    )
     used = reference.star_numbers[alignment.used]
-    ratios = fluxes.aperture_flux[used] / np.asarray(catalog.flux_e)[used]
+    ratios = fluxes.aperture_flux[used] / reference.stars.flux[alignment.used]
     ratios = ratios[np.isfinite(ratios)] * (catalog.exposure_s / frame.facts.exposure_s)
-    transparency = float(np.median(ratios)) if len(ratios) else NOT_KNOWN
+    transparency = float(row_medians(ratios)) if len(ratios) else NOT_KNOWN
     skies = fluxes.sky_e_per_px[np.isfinite(fluxes.sky_e_per_px)]
     few = len(used) < min(_FEW_STARS, len(reference.star_numbers)) or len(used) < 2
     flags = Flag.GOOD
@@ -267,11 +271,11 @@ def _aligned_numbers(
     if psf.semi_major_sigma_px > _TRAILED * psf.semi_minor_sigma_px:
         flags |= Flag.TRAILED
     return _Numbers(
-        sources=np.stack([columns[name] for name in source_columns(reference.labels)]),
+        sources=table,
         flags=flags,
         transform=alignment.transform,
         psf=psf,
-        sky_e_per_px=float(np.median(skies)) if len(skies) else NOT_KNOWN,
+        sky_e_per_px=float(row_medians(skies)) if len(skies) else NOT_KNOWN,
         transparency=transparency,
         n_aligned=len(used),
         alignment_rms_px=alignment.rms_px,
@@ -316,7 +320,7 @@ def _to_message(
         alignment_rms_px=numbers.alignment_rms_px,
         flags=int(flags),
         core_s=core_s,
-        sources=numbers.sources.astype("<f8").tobytes(),
+        sources=numbers.sources.astype("<f8", copy=False).tobytes(),
         calibration_version=reference.calibration.version if reference.calibration is not None else "",
         labels=reference.labels,
     )

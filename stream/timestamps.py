@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 SECONDS_PER_DAY = 86400.0
 MJD_OF_UNIX_EPOCH = 40587.0
@@ -214,11 +213,15 @@ def barycentric_mjd_tdb(mjd_utc: float, target: SkyPosition, site: GroundPositio
     block = math.floor(mjd_utc / _BLOCK_DAYS)
     coefficients = _barycentric_offset(block, target, site)
     phase = 2.0 * (mjd_utc / _BLOCK_DAYS - block) - 1.0
-    return mjd_utc + float(np.polynomial.chebyshev.chebval(phase, coefficients)) / SECONDS_PER_DAY
+    # Clenshaw's recurrence: a dozen terms are sooner added than handed to numpy.
+    last, before = 0.0, 0.0
+    for coefficient in coefficients[:0:-1]:
+        last, before = coefficient + 2.0 * phase * last - before, last
+    return mjd_utc + (coefficients[0] + phase * last - before) / SECONDS_PER_DAY
 
 
 @lru_cache(maxsize=64)
-def _barycentric_offset(block: int, target: SkyPosition, site: GroundPosition) -> NDArray[np.float64]:
+def _barycentric_offset(block: int, target: SkyPosition, site: GroundPosition) -> tuple[float, ...]:
     """Chebyshev coefficients of (BJD_TDB - UTC) in seconds over one quarter of a day."""
     time = offline_astropy_time()
     from astropy import units
@@ -236,7 +239,7 @@ def _barycentric_offset(block: int, target: SkyPosition, site: GroundPosition) -
     # As days of the same calendar, so that the offset holds what TDB and UTC differ by.
     days = (barycentric.jd1 - midnight.jd1) + (barycentric.jd2 - midnight.jd2)
     offset_s = days * SECONDS_PER_DAY - seconds_of_day
-    return np.polynomial.chebyshev.chebfit(nodes, offset_s, _CHEBYSHEV_DEGREE)
+    return tuple(np.polynomial.chebyshev.chebfit(nodes, offset_s, _CHEBYSHEV_DEGREE).tolist())
 
 
 def offline_astropy_time() -> ModuleType:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from stream.errors import FrameIncompleteError, FrameRejectedError, Reason
 from stream.instruments import Header, HeaderValue
@@ -85,9 +86,9 @@ def parse_header(content: bytes, name: str, *, extension: bool = False) -> tuple
     text = content[:end].decode("latin-1")
     header: dict[str, HeaderValue] = {}
     for position in range(0, end, _CARD_BYTES):
-        keyword = text[position : position + 8].rstrip()
-        if text[position + 8 : position + 10] == "= " and keyword not in _COMMENTARY:
-            header.setdefault(keyword, _card_value(text[position + 10 : position + _CARD_BYTES]))
+        card = _card(text[position : position + _CARD_BYTES])
+        if card is not None:
+            header.setdefault(*card)
     n_blocks = -(-(end + _CARD_BYTES) // BLOCK_BYTES)
     return header, n_blocks * BLOCK_BYTES
 
@@ -210,6 +211,15 @@ def _scaling(header: Header, keyword: str, default: float, name: str) -> float:
     if isinstance(value, str) or not math.isfinite(value):
         raise FrameRejectedError(Reason.BAD_KEYWORD, f"keyword {keyword} of {name} is {value!r}: a number is required")
     return float(value)
+
+
+@lru_cache(maxsize=4096)  # most cards are the same on all frames of a night
+def _card(text: str) -> tuple[str, HeaderValue] | None:
+    """Keyword and value of a card; None if it has no value."""
+    keyword = text[:8].rstrip()
+    if text[8:10] != "= " or keyword in _COMMENTARY:
+        return None
+    return keyword, _card_value(text[10:])
 
 
 def _card_value(text: str) -> HeaderValue:

@@ -70,12 +70,16 @@ def psf_from_stars(centres: StarCentres, used: NDArray[np.bool_], window_sigma_p
     size = moments[:, 0] + moments[:, 2]
     deviation = np.abs(size - _weighted_median(size, weights))
     kept = deviation <= 4.0 * max(_weighted_median(deviation, weights), 1e-9)
-    mean = (weights[kept] @ moments[kept]) / weights[kept].sum()
+    xx, xy, yy = ((weights[kept] @ moments[kept]) / weights[kept].sum()).tolist()
     window = window_sigma_px**2
-    values, axes = np.linalg.eigh(np.array([[mean[0], mean[1]], [mean[1], mean[2]]]))
-    values = np.clip(values, 1e-3 * window, _WIDEST_MOMENT * window)
-    covariance = (axes * (1.0 / (1.0 / values - 1.0 / window))) @ axes.T
-    return Psf(float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1]))
+    # The eigenvalues of M are mean + half and mean - half, and those of C follow from them.
+    mean, half = 0.5 * (xx + yy), math.hypot(0.5 * (xx - yy), xy)
+    major, minor = (
+        1.0 / (1.0 / min(max(value, 1e-3 * window), _WIDEST_MOMENT * window) - 1.0 / window)
+        for value in (mean + half, mean - half)
+    )
+    middle, per_moment = 0.5 * (major + minor), 0.5 * (major - minor) / half if half > 0.0 else 0.0
+    return Psf(middle + per_moment * (xx - mean), per_moment * xy, middle + per_moment * (yy - mean))
 
 
 def _weighted_median(values: FloatArray, weights: FloatArray) -> float:
