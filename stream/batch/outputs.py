@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stream.analysis.relative import RelativeLightCurve
-from stream.export.night import ExportNight, in_file_names, software_version
+from stream.export.night import ExportNight, in_file_names, peaks_of, software_version
 from stream.export.tables import tables
 from stream.export.writers import write_csv
 from stream.night.night_reader import NightReader
@@ -18,10 +18,11 @@ def read_photometer(out: Path, label: str) -> ExportNight:
     reader = NightReader(out, label=label)
     try:
         recipe, catalogs = reader.recipe(), reader.catalogs()
+        fluxes = {key: reader.source_fluxes(key, label) for key in sorted(catalogs)}
         return ExportNight(
             recipe=recipe,
             catalogs=catalogs,
-            fluxes={label: {key: reader.source_fluxes(key, label) for key in sorted(catalogs)}},
+            fluxes={label: fluxes},
             choices={},
             frame_names=reader.frame_paths(),
             facts={
@@ -30,6 +31,7 @@ def read_photometer(out: Path, label: str) -> ExportNight:
                 "recipe": recipe.hash(),
                 "folder": str(reader.folder()),
             },
+            peak_adu=peaks_of(reader, fluxes),
         )
     finally:
         reader.close()

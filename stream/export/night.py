@@ -20,7 +20,7 @@ from stream.analysis.relative import RelativeLightCurve, relative_light_curve
 from stream.atomic_files import write_atomically
 from stream.config import Recipe
 from stream.errors import AnalysisError, ConfigurationError
-from stream.messages import Catalog, SourceFluxes
+from stream.messages import Catalog, FloatArray, SourceFluxes
 from stream.night.night_reader import NightReader
 from stream.selection import load_selection
 
@@ -45,6 +45,8 @@ class ExportNight:
         Why the photometer of a key was chosen, by key; empty where it was asked for.
     corrections : dict
         Aperture corrections by label and key; empty unless they were asked for.
+    peak_adu : dict
+        Highest pixel of every source on every frame, counts, by key; shape of the fluxes.
     """
 
     recipe: Recipe
@@ -56,6 +58,7 @@ class ExportNight:
     choice_problem: str = ""
     photometer_facts: dict[str, str] = field(default_factory=dict)
     corrections: dict[tuple[str, str], ApertureCorrection] = field(default_factory=dict)
+    peak_adu: dict[str, FloatArray] = field(default_factory=dict)
 
     def relative_light_curves(self) -> list[RelativeLightCurve]:
         """The target of each key over its comparison stars, with each photometer, where that can be computed.
@@ -122,7 +125,8 @@ def read_night(out: Path, options: ExportOptions = DEFAULT_OPTIONS) -> ExportNig
             for name in dict.fromkeys((first, *labels))
         }
         largest = _largest_aperture(reader, recipe, catalogs) if options.aperture_correction else {}
-        night = ExportNight(recipe, catalogs, read, {}, reader.frame_paths(), _facts_of(reader, recipe))
+        peaks = peaks_of(reader, read[first])
+        night = ExportNight(recipe, catalogs, read, {}, reader.frame_paths(), _facts_of(reader, recipe), peak_adu=peaks)
     finally:
         reader.close()
     night = _with_choices(night, out, first)
@@ -131,6 +135,11 @@ def read_night(out: Path, options: ExportOptions = DEFAULT_OPTIONS) -> ExportNig
     elif label:
         night = replace(night, fluxes={label: read[label]})
     return _with_corrections(night, largest) if options.aperture_correction else night
+
+
+def peaks_of(reader: NightReader, fluxes: Mapping[str, SourceFluxes]) -> dict[str, FloatArray]:
+    """Highest pixel of every source on the frames of some light curves, by key."""
+    return {key: reader.peak_counts(key, of_key.frame_ids) for key, of_key in fluxes.items()}
 
 
 def _with_choices(night: ExportNight, out: Path, label: str) -> ExportNight:

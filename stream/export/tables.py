@@ -99,11 +99,19 @@ def _raw_tables(night: ExportNight, fluxes: SourceFluxes) -> Iterator[Table]:
             Column("flux_err", "electron", factor * fluxes.flux_err[:, source], 3, "standard error"),
             Column("flags", "", fluxes.flags[:, source], meaning="bits of stream/flags.py; 0 is good"),
         )
+        peak = _peak_column(night, fluxes.key, source)
         facts = _facts(night, fluxes) | {"source": str(source + 1)}
         if correction is not None:
             facts["aperture correction"] = correction.sentence()
         path = f"lcs/{fluxes.label}/{in_file_names(fluxes.key)}_source_{source + 1}"
-        yield Table(path, (*times, *measured, *conditions, *corrected), facts | {"time": time_fact(fluxes)})
+        yield Table(path, (*times, *measured, *conditions, *peak, *corrected), facts | {"time": time_fact(fluxes)})
+
+
+def _peak_column(night: ExportNight, key: str, source: int) -> tuple[Column, ...]:
+    if key not in night.peak_adu:
+        return ()
+    meaning = "highest pixel of the standard aperture, counts as in the file"
+    return (Column("peak_adu", "adu", night.peak_adu[key][:, source], 1, meaning),)
 
 
 def _facts(night: ExportNight, made: SourceFluxes | RelativeLightCurve) -> dict[str, str]:

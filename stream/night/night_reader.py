@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from stream.messages import FloatArray, FrameMeasured, IntArray
+from stream.messages import FloatArray, FrameMeasured, IntArray, source_columns
 from stream.night import ledger_schema as schema
 from stream.night.ledger import LedgerReader
 
@@ -75,3 +75,30 @@ class NightReader(LedgerReader):
         table = np.array(rows, dtype=np.float64).reshape(-1, 1 + len(_NUMBERS)).T
         columns = {name: np.ascontiguousarray(values) for name, values in zip(_NUMBERS, table[1:], strict=True)}
         return FrameConditions(key, table[0].astype(np.int64), columns)
+
+    def peak_counts(self, key: str, frame_ids: IntArray) -> FloatArray:
+        """Highest pixel of every source of `key`, counts as in the file, shape (n_frames, n_sources).
+
+        NaN where a source was not measured, and on a frame that is no longer there.
+
+        Parameters
+        ----------
+        frame_ids : array of int, shape (n_frames,)
+            Of `SourceFluxes`.
+        """
+        with self._reading() as connection:
+            set_id = self._set(connection)
+            catalog = schema.read_catalogs(connection, set_id)[key]
+            row_bytes = 8 * catalog.n_sources
+            first = row_bytes * source_columns(self.recipe().labels()).index("peak_adu")
+            rows = connection.execute(
+                "SELECT frame_id, substr(sources, ?, ?) FROM outcome"
+                " WHERE set_id = ? AND key = ? AND state = 'measured' AND catalog_version = ? ORDER BY frame_id",
+                (1 + first, row_bytes, set_id, key, catalog.version),
+            ).fetchall()
+        known = np.array([row[0] for row in rows], dtype=np.int64)
+        peaks = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f8").reshape(len(rows), catalog.n_sources)
+        found = np.full((len(frame_ids), catalog.n_sources), np.nan)
+        there = np.isin(frame_ids, known)
+        found[there] = peaks[np.searchsorted(known, frame_ids[there])]
+        return found

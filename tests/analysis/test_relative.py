@@ -66,6 +66,12 @@ def test_scatter_of_a_constant_star_is_its_error() -> None:
     assert np.median(curve.flux) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("comparisons", [(6,), (5, 6)])
+def test_the_error_holds_that_of_faint_comparison_stars(comparisons: tuple[int, ...]) -> None:
+    curve = relative_light_curve(Field(n_frames=4000).make(), 1, comparisons)
+    assert np.std((curve.flux - 1.0) / curve.flux_err) == pytest.approx(1.0, abs=0.04)
+
+
 def test_weights_bring_the_noise_of_the_best_combination() -> None:
     field = Field(n_frames=2000, levels=(60_000.0, 50_000.0, 4000.0, 3000.0, 2000.0, 1_000_000.0))
     fluxes = field.make()
