@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from stream.config import APERTURE_LABEL, OPTIMAL_LABEL
 from stream.errors import ConfigurationError, LedgerError
-from stream.export import export_night, write_outputs
+from stream.export import QUIETEST, ExportOptions, export_night, write_outputs
 from stream.flags import Flag
 from stream.messages import Selection
 from stream.night.ledger import Ledger
@@ -144,6 +144,44 @@ def test_ecsv_and_fits_carry_units_and_facts(night: Path, tmp_path: Path) -> Non
     with fits.open(target / f"{name}.fits") as hdus:
         hdus.verify("exception")
         assert f"recipe: {RECIPE.hash()}" in list(hdus[1].header["HISTORY"])
+
+
+def test_the_quietest_photometer_of_each_key_is_written(tmp_path: Path) -> None:
+    quiet = {key: Field(n_frames=60, variable=6, key=key).make() for key in ("1:g", "2:r")}
+    noisy = {key: Field(n_frames=60, variable=6, key=key, noise=3.0).make() for key in ("1:g", "2:r")}
+    out = tmp_path
+    write_night(out, {"1:g": noisy["1:g"], "2:r": quiet["2:r"]}, {"1:g": quiet["1:g"], "2:r": noisy["2:r"]})
+    save_selection(out, Selection(requested_target="1:g#6"))
+    names = {str(path.relative_to(out)) for path in write_outputs(out, ExportOptions(QUIETEST))}
+    assert {name for name in names if name.endswith("_light_curve.csv")} == {
+        f"relative_light_curves/{OPTIMAL_LABEL}_source_6_1-g_light_curve.csv",
+        f"relative_light_curves/{APERTURE_LABEL}_source_6_2-r_light_curve.csv",
+    }
+    assert {f"plots/{QUIETEST}_light_curves.png", f"plots/{QUIETEST}_power_spectra.png"} <= names
+    assert f"lcs/{OPTIMAL_LABEL}/1-g_source_1.csv" in names and f"lcs/{APERTURE_LABEL}/1-g_source_1.csv" not in names
+    head = _head(out / "lcs" / OPTIMAL_LABEL / "1-g_source_1.csv")
+    sentence = f"# choice of the photometer: {OPTIMAL_LABEL} has the least scatter of the comparison stars, "
+    assert any(line.startswith(sentence) for line in head)
+
+
+def test_one_photometer_alone_is_written(night: Path, tmp_path: Path) -> None:
+    paths = export_night(night, "csv", tmp_path / "one", options=ExportOptions(APERTURE_LABEL))
+    assert len(paths) == 14
+    assert {path.parent.name for path in paths} == {APERTURE_LABEL, "relative_light_curves"}
+    with pytest.raises(LedgerError, match=f"label 'nonsense' is no photometer of the ledger: {APERTURE_LABEL}"):
+        export_night(night, "csv", tmp_path / "none", options=ExportOptions("nonsense"))
+
+
+def test_fluxes_are_brought_to_the_largest_aperture(night: Path, tmp_path: Path) -> None:
+    options = ExportOptions(OPTIMAL_LABEL, aperture_correction=True)
+    paths = export_night(night, "ecsv", tmp_path / "corrected", options=options)
+    table = Table.read(next(path for path in paths if path.name == "2-r_source_3.ecsv"), format="ascii.ecsv")
+    fluxes = Field(n_frames=N_FRAMES, variable=6, seed=2).make()
+    np.testing.assert_allclose(table["flux"], fluxes.flux[:, 2], rtol=1e-9)  # of the only aperture there is
+    np.testing.assert_allclose(table["flux_err"], fluxes.flux_err[:, 2], rtol=1e-9)
+    np.testing.assert_allclose(table["aperture_correction"], 1.0 / 1.1, rtol=1e-9)
+    assert (table["aperture_correction_err"] < 1e-9).all()
+    assert "to the flux within 1.5 FWHM, from stars 1, 2, 3, 4, 5, 6" in table.meta["aperture correction"]
 
 
 def test_csv_export_is_that_of_the_outputs(written_night: tuple[Path, list[Path]], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.table import Table
 
 from benchmarks.limits import relative_noise
 from simulator.night import simulate_night
@@ -18,6 +19,7 @@ from stream.analysis.periodogram import lomb_scargle
 from stream.analysis.relative import RelativeLightCurve, relative_light_curve
 from stream.analysis.sinusoid import phase_lag
 from stream.config import APERTURE_LABEL, DEFAULT_LABEL, OPTIMAL_LABEL
+from stream.export import ExportOptions, export_night
 from stream.messages import SourceFluxes
 from stream.night.ledger import LedgerReader
 from stream.selection import load_selection
@@ -87,6 +89,23 @@ def test_fluxes_are_those_of_the_truth(night: Night, label: str) -> None:
     for key in KEYS:
         flux = night.reader.source_fluxes(key, label).flux / night.truth.column("electrons", key)
         assert flux.mean(axis=0) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("label", [f"{APERTURE_LABEL}_{radius}fwhm" for radius in (0.6, 1.0)] + [OPTIMAL_LABEL])
+def test_corrected_fluxes_of_every_aperture_are_those_of_the_truth(night: Night, label: str, tmp_path: Path) -> None:
+    """An aperture of 0.6 FWHM holds 62 % of the light; the error of a mean flux is that of 300 frames."""
+    written = export_night(night.out, "ecsv", tmp_path, options=ExportOptions(label, aperture_correction=True))
+    for key in KEYS:
+        for number in range(1, SETTINGS.n_sources + 1):
+            path = tmp_path / "lcs" / label / f"{key.replace(':', '-')}_source_{number}.ecsv"
+            assert path in written
+            table = Table.read(path, format="ascii.ecsv")
+            ratio = np.asarray(table["flux"]) / night.truth.column("electrons", key)[:, number - 1]
+            error = np.hypot(ratio.std() / math.sqrt(N_IMAGES), table["aperture_correction_err"][0])
+            assert ratio.mean() == pytest.approx(1.0, abs=5.0 * error + 0.001), (key, number)
+            assert np.ptp(table["aperture_correction"]) == 0.0
+    if "0.6fwhm" in label:
+        assert table["aperture_correction"][0] == pytest.approx(1.61, abs=0.02)
 
 
 def _scatter_over_noise(night: Night, key: str, label: str) -> np.ndarray:

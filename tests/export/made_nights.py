@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +20,30 @@ XY = np.array([[60.0, 80.0], [420.0, 100.0], [300.0, 250.0], [90.0, 400.0], [440
 N_FRAMES = 120
 
 
-def write_night(out: Path, keys: dict[str, SourceFluxes]) -> None:
-    """Enter light curves of both standard photometers; the optimal ones are a tenth brighter."""
+def write_night(out: Path, keys: dict[str, SourceFluxes], optimal: dict[str, SourceFluxes] | None = None) -> None:
+    """Enter light curves of both standard photometers; the optimal ones are a tenth brighter, unless they are given."""
     ledger = Ledger(out, RECIPE, folder=out / "frames")
     for key, fluxes in keys.items():
         ledger.save_catalog(make_catalog(key, XY))
         names = [f"n#{number:04d},{key.replace(':', '-')}.fit" for number in range(len(fluxes.frame_ids))]
         frames = ledger.enter([FrameArrived(name, 1, number, 0.0, key) for number, name in enumerate(names)])
-        ledger.commit([_measured(fluxes, row, frame.frame_id, frame.path) for row, frame in enumerate(frames)])
+        by_label = {
+            APERTURE_LABEL: fluxes,
+            OPTIMAL_LABEL: optimal[key]
+            if optimal
+            else replace(fluxes, flux=1.1 * fluxes.flux, flux_err=1.1 * fluxes.flux_err),
+        }
+        ledger.commit([_measured(by_label, row, frame.frame_id, frame.path) for row, frame in enumerate(frames)])
     ledger.close()
 
 
-def _measured(fluxes: SourceFluxes, row: int, frame_id: int, path: str) -> FrameMeasured:
+def _measured(by_label: dict[str, SourceFluxes], row: int, frame_id: int, path: str) -> FrameMeasured:
+    fluxes = by_label[APERTURE_LABEL]
     sources = np.zeros((len(SOURCE_COLUMNS), fluxes.n_sources), dtype="<f8")
     sources[SOURCE_COLUMNS.index("flags")] = fluxes.flags[row]
-    for label, factor in ((APERTURE_LABEL, 1.0), (OPTIMAL_LABEL, 1.1)):
-        sources[SOURCE_COLUMNS.index(f"{label}_flux")] = factor * fluxes.flux[row]
-        sources[SOURCE_COLUMNS.index(f"{label}_flux_err")] = factor * fluxes.flux_err[row]
+    for label, measured in by_label.items():
+        sources[SOURCE_COLUMNS.index(f"{label}_flux")] = measured.flux[row]
+        sources[SOURCE_COLUMNS.index(f"{label}_flux_err")] = measured.flux_err[row]
     return FrameMeasured(
         frame_id=frame_id,
         path=path,
