@@ -20,7 +20,6 @@ from benchmarks.sample_frames import Case, make_frames
 from benchmarks.sections import PAGE, Section, page
 from benchmarks.service import LatencySeries, LiveNight, latency_section, measure_rate, rate_section
 from benchmarks.stage_table import QUICK, SMALL, StageTable, all_cases, measure_cases
-from benchmarks.stages import Effort
 from benchmarks.startup import measure_start_up, start_up_section
 
 
@@ -59,9 +58,11 @@ PARTS = ("stages", "rate", "latency", "start-up", "length", "noise")
 def main(words: Sequence[str] | None = None) -> int:
     """Run what is asked for; exit status 1 where a ratio falls below its limit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="within two minutes; writes no page")
-    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="these parts alone; writes no page")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page that is written")
+    parser.add_argument("--quick", action="store_true", help="within two minutes; no page unless named")
+    parser.add_argument(
+        "--only", choices=PARTS, nargs="+", default=PARTS, help="these parts alone; no page unless named"
+    )
+    parser.add_argument("--page", type=Path, help="where the page is written; that of the documentation by default")
     given = parser.parse_args(words)
     console, sections = Console(width=200), []
     with tempfile.TemporaryDirectory() as folder:
@@ -71,8 +72,10 @@ def main(words: Sequence[str] | None = None) -> int:
             sections.append(section)
     budgets = budget_section(run.found)
     budgets.print_to(console)
-    if not given.quick and tuple(given.only) == PARTS:
-        given.page.write_text(page([budgets, *sections]), encoding="utf-8")
+    is_whole = not given.quick and tuple(given.only) == PARTS
+    written = given.page or (PAGE if is_whole else None)
+    if written is not None:
+        written.write_text(page([budgets, *sections]), encoding="utf-8")
     return report(run.found.stages)
 
 
@@ -109,7 +112,7 @@ class Run:
             yield noise_section(rows, self.plan.noise_frames)
 
     def _stages(self) -> Iterator[Section]:
-        stages = measure_cases(self.plan.cases, self.root / "stages", Effort())
+        stages = measure_cases(self.plan.cases, self.root / "stages")
         self.found = replace(self.found, stages=stages)
         yield stages.section()
         yield stages.slopes()
