@@ -13,6 +13,7 @@ import typer
 from simulator.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
+    from simulator.live import LiveOptions
     from simulator.settings import NightSettings
 
 _FRAMES, _ENDLESS_FRAMES = 100, 3600
@@ -57,6 +58,10 @@ def simulate(
     sources: Annotated[int, typer.Option(min=2, help="Number of stars.")] = 6,
     psf: Annotated[str, typer.Option(help="Profile of the stars: gaussian or moffat.")] = "gaussian",
     circular_aperture: Annotated[bool, typer.Option("--circular-aperture", help="Leave the corners dark.")] = False,
+    calibration: Annotated[
+        bool,
+        typer.Option("--calibration", help="An uneven camera, and its bias, dark and flat frames in folders of OUT."),
+    ] = False,
     pointing: Annotated[
         str, typer.Option(help="'auto', 'placeholder' or 'HH MM SS +DD MM SS'.", metavar="RA DEC")
     ] = "auto",
@@ -72,6 +77,8 @@ def simulate(
 
     import msgspec
 
+    from simulator.calibration import UNEVEN_CAMERA, refuse_other_calibration
+    from simulator.live import LiveOptions
     from simulator.night import announce, simulate_night
     from simulator.settings import NightSettings
     from stream.errors import ConfigurationError
@@ -92,25 +99,45 @@ def simulate(
         "circular_aperture": circular_aperture,
         "pointing": pointing,
     }
+    if calibration:
+        given["structure"] = UNEVEN_CAMERA
     if live:
         given["start_unix_ms"] = int(time.time() * 1000.0)
     try:
         settings = msgspec.convert(given, NightSettings)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"settings of the simulation: {error}") from error
+    if calibration:
+        refuse_other_calibration(out, settings)
     announce(settings)
     if live:
-        _write_live(out, settings, last=frames, slow_writes=slow_writes, overwrite=overwrite)
-    else:
-        simulate_night(out, settings, processes=processes, overwrite=overwrite)
+        options = LiveOptions(last=frames, slow_writes=slow_writes)
+        _write_live(out, settings, options, overwrite=overwrite, calibration=calibration)
+        return
+    simulate_night(out, settings, processes=processes, overwrite=overwrite)
+    if calibration:
+        _write_calibration(out, settings)
 
 
-def _write_live(out: Path, settings: NightSettings, *, last: int | None, slow_writes: bool, overwrite: bool) -> None:
-    from simulator.live import LiveNight, LiveOptions, stop_on_signals
+def _write_calibration(out: Path, settings: NightSettings) -> None:
+    from simulator.calibration import CalibrationPlan, generate_calibration
+    from simulator.night import progress_bar
+
+    plan = CalibrationPlan()
+    n_frames = sum(n for _, n in plan.counts.values()) * len(settings.filters)
+    with progress_bar("Generating calibration frames", n_frames) as advance:
+        generate_calibration(out, settings, plan, advance=advance)
+
+
+def _write_live(
+    out: Path, settings: NightSettings, options: LiveOptions, *, overwrite: bool, calibration: bool
+) -> None:
+    from simulator.live import LiveNight, stop_on_signals
     from simulator.night import FrameFactory, start_night
 
     truth = start_night(out, settings, overwrite=overwrite)
-    options = LiveOptions(last=last, slow_writes=slow_writes)
+    if calibration:  # before the night, as at the telescope
+        _write_calibration(out, settings)
     with stop_on_signals() as stop:
         n_written = LiveNight(out, FrameFactory(settings), truth, options).run(stop)
     typer.echo(f"{n_written} frames of each of {len(settings.filters)} keys written to {out}")

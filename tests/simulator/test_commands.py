@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 import typer
+from astropy.io import fits
 from typer.testing import CliRunner
 
+from simulator.calibration import UNEVEN_CAMERA
 from simulator.commands import register
 from simulator.demo import FRAMES_FOLDER, N_BACKLOG, DemoOptions, run_demo
-from simulator.truth import load_truth
+from simulator.truth import load_summary, load_truth
 from stream.errors import ConfigurationError, NightError
 
 pytestmark = pytest.mark.clock
@@ -61,6 +63,29 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_simulate_writes_calibration_frames_of_an_uneven_camera_beside_the_frames(tmp_path: Path) -> None:
+    arguments = ["simulate", str(tmp_path), "--frames", "2", "--binning", "16", "--calibration"]
+    assert CliRunner().invoke(app(), arguments).exit_code == 0
+    assert load_summary(tmp_path).settings.structure == UNEVEN_CAMERA
+    assert len(list(tmp_path.glob("*.fit"))) == 6
+    for folder, kind, n_frames in (("bias", "bias", 60), ("darks", "dark", 30), ("flats", "flat", 60)):
+        found = sorted((tmp_path / folder).iterdir())
+        assert len(found) == n_frames
+        header = fits.getheader(found[0])
+        assert (header["IMGTYPE"], header["NAXIS1"]) == (kind, 128)
+    flat = fits.getdata(min((tmp_path / "flats").iterdir())).astype(float)
+    assert flat[:16, :16].mean() < 0.85 * flat[56:72, 56:72].mean()
+    again = CliRunner().invoke(app(), [*arguments, "--seed", "5", "--overwrite"])
+    assert again.exit_code == 0
+    other = tmp_path / "flats" / "mine.fits"
+    other.write_bytes(b"")
+    refused = CliRunner().invoke(app(), [*arguments, "--seed", "5"])
+    assert isinstance(refused.exception, ConfigurationError)
+    assert str(refused.exception) == (
+        f"{tmp_path / 'flats'} holds mine.fits, a calibration frame of another night: an empty folder is required"
+    )
 
 
 def test_simulate_writes_the_night_that_was_asked_for(tmp_path: Path) -> None:
