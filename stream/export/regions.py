@@ -19,7 +19,7 @@ def write_regions(destination: Path, night: ExportNight, catalog: Catalog) -> Pa
     """
     choice = night.choices.get(catalog.key)
     target, comparisons = (choice.target, set(choice.comparisons)) if choice else (0, set())
-    first = next(iter(night.fluxes.values()))[catalog.key]
+    first = next(by_key[catalog.key] for by_key in night.fluxes.values() if catalog.key in by_key)
     facts = night.facts | {
         "key": catalog.key,
         "catalog": catalog.version,
