@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simulator.night import generate_flats, generate_observations
     from stream.analysis.analyzer import Analyzer
+    from stream.analysis.averaged_spectra import Averaging
+    from stream.analysis.cross_correlation import Lags
+    from stream.analysis.detrending import Detrending
+    from stream.analysis.dynamic_spectrum import Windows
+    from stream.analysis.folding import Ephemeris
+    from stream.analysis.periodogram import SpectrumSettings
+    from stream.analysis.significance import false_alarm_level, window_function
+    from stream.analysis.transit_fit import TransitGuess
     from stream.batch.differential import DifferentialPhotometer
     from stream.batch.own_photometers import OwnPhotometer
     from stream.batch.photometers import AperturePhotometer, DefaultLocalBackground, OptimalPhotometer
@@ -21,33 +29,51 @@ __all__ = [
     "OPTICAM_MX",
     "Analyzer",
     "AperturePhotometer",
+    "Averaging",
     "CalibrationFolders",
     "DefaultLocalBackground",
+    "Detrending",
     "DifferentialPhotometer",
+    "Ephemeris",
     "Instrument",
+    "Lags",
     "OptimalPhotometer",
     "OwnPhotometer",
     "Reducer",
+    "SpectrumSettings",
+    "TransitGuess",
+    "Windows",
+    "false_alarm_level",
     "generate_flats",
     "generate_observations",
     "main",
     "scan_data",
+    "window_function",
 ]
 
 _HOMES = {
     "Analyzer": "stream.analysis.analyzer",
     "AperturePhotometer": "stream.batch.photometers",
+    "Averaging": "stream.analysis.averaged_spectra",
     "CalibrationFolders": "stream.measure.master_files",
     "DefaultLocalBackground": "stream.batch.photometers",
+    "Detrending": "stream.analysis.detrending",
     "DifferentialPhotometer": "stream.batch.differential",
+    "Ephemeris": "stream.analysis.folding",
+    "false_alarm_level": "stream.analysis.significance",
+    "generate_flats": "simulator.night",
+    "generate_observations": "simulator.night",
+    "Instrument": "stream.instruments",
+    "Lags": "stream.analysis.cross_correlation",
     "OPTICAM_MX": "stream.instruments",
     "OptimalPhotometer": "stream.batch.photometers",
     "OwnPhotometer": "stream.batch.own_photometers",
     "Reducer": "stream.batch.reducer",
-    "Instrument": "stream.instruments",
-    "generate_flats": "simulator.night",
-    "generate_observations": "simulator.night",
     "scan_data": "stream.scan",
+    "SpectrumSettings": "stream.analysis.periodogram",
+    "TransitGuess": "stream.analysis.transit_fit",
+    "window_function": "stream.analysis.significance",
+    "Windows": "stream.analysis.dynamic_spectrum",
 }
 
 

@@ -47,6 +47,7 @@ class Averaging:
             raise ConfigurationError(f"segment_s ({self.segment_s}) must be greater than 0")
         if self.normalisation not in tuple(Normalisation):
             raise ConfigurationError(f"normalisation ({self.normalisation}) must be one of {', '.join(Normalisation)}")
+        object.__setattr__(self, "normalisation", Normalisation(self.normalisation))  # its plain name is as good
 
 
 @dataclass(frozen=True, slots=True)

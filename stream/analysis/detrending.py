@@ -50,6 +50,7 @@ class Detrending:
     def __post_init__(self) -> None:
         if self.trend not in tuple(Trend):
             raise ConfigurationError(f"trend ({self.trend}) must be one of {', '.join(Trend)}")
+        object.__setattr__(self, "trend", Trend(self.trend))  # its plain name is as good
         if not 1 <= self.degree <= _HIGHEST_DEGREE:
             raise ConfigurationError(f"degree ({self.degree}) of the polynomial must be 1 to {_HIGHEST_DEGREE}")
         if not 0.0 < self.window_s < math.inf:

@@ -58,7 +58,8 @@ class Windows:
                 raise ConfigurationError(f"{name} ({getattr(self, name)}) of a dynamic spectrum must be greater than 0")
         if not 0.0 <= self.least_filled <= 1.0:
             raise ConfigurationError(f"least_filled ({self.least_filled}) must be between 0 and 1")
-        SpectrumSettings(self.normalisation, self.samples_per_peak)
+        checked = SpectrumSettings(self.normalisation, self.samples_per_peak)
+        object.__setattr__(self, "normalisation", checked.normalisation)  # its plain name is as good
 
 
 @dataclass(frozen=True, slots=True)

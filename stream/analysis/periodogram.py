@@ -58,6 +58,7 @@ class SpectrumSettings:
         if self.normalisation not in tuple(Normalisation):
             known = ", ".join(Normalisation)
             raise ConfigurationError(f"normalisation ({self.normalisation}) must be one of {known}")
+        object.__setattr__(self, "normalisation", Normalisation(self.normalisation))  # its plain name is as good
         if not 1.0 <= self.samples_per_peak <= 1000.0:
             raise ConfigurationError(f"samples_per_peak ({self.samples_per_peak}) must be between 1 and 1000")
         if self.highest_hz is not None and not 0.0 < self.highest_hz < math.inf:

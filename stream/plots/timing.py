@@ -106,7 +106,6 @@ def lags_figure(spectra: Mapping[tuple[str, str], CrossSpectrum], title: str = "
         right.set_ylabel("coherence, noise included")
         right.set_title(each.sentence, loc="left", fontsize=9)
         for axes in (left, right):
-            axes.set_xscale("log")
             grid(axes)
     for axes in rows[-1]:
         axes.set_xlabel("frequency (Hz)")

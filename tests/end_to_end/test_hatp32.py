@@ -15,6 +15,7 @@ from scipy.optimize import least_squares
 from stream.analysis.apertures import choose_photometer
 from stream.analysis.choice import resolve_selection
 from stream.analysis.relative import RelativeLightCurve, relative_light_curve
+from stream.analysis.transit_fit import TransitGuess, fit_transit
 from stream.config import DEFAULT_LABEL
 from stream.messages import FrameMeasured
 from stream.night.ledger import LedgerReader
@@ -28,6 +29,7 @@ N_FRAMES = 142
 PERIOD_D, EPOCH_BJD_TDB = 2.1500082, 2455867.402743
 PUBLISHED_MID_TRANSIT_BJD_TDB = 2458107.71406
 OUT_OF_TRANSIT_H, FULL_DEPTH_H = 1.6, 1.0
+DURATION_H = 3.11
 INSTRUMENT = Path(__file__).resolve().parents[2] / "examples" / "microobservatory.toml"
 COORDINATES = "02:04:10 +46:41:23"
 
@@ -110,8 +112,44 @@ def test_the_quietest_photometer_and_the_mid_transit(night: LedgerReader, light_
     assert abs(late_s) < 2.0 / 1440.0
 
 
+def test_the_quick_look_fit_agrees_with_the_fit_of_this_test(light_curve: RelativeLightCurve) -> None:
+    """Without a guess, with one, and with a trend in airmass instead of time."""
+    origin = float(light_curve.time_bmjd_tdb[0])
+    series = light_curve.series(origin)
+    own_s = (_mid_transit_bjd_tdb(light_curve) - 2400000.5 - origin) * 86400.0
+    own = _trapezoid(light_curve)
+    own_depth, own_duration_s = own[2], 2.0 * 3600.0 * (own[4] + abs(own[5]))
+    published_s = (PUBLISHED_MID_TRANSIT_BJD_TDB - 2400000.5 - origin) * 86400.0
+    in_time, in_airmass = fit_transit(series), fit_transit(series, airmass=light_curve.airmass)
+    guessed = fit_transit(series, guess=TransitGuess(published_s, DURATION_H * 3600.0))
+    for fit in (in_time, in_airmass, guessed):
+        print(  # noqa: T201
+            f"HAT-P-32: {fit.sentence}: {(fit.middle_s - published_s) / 60.0:+.2f} ± {fit.middle_err_s / 60.0:.2f} min "
+            f"from the published mid-time, {(fit.middle_s - own_s) / 60.0:+.2f} min from the fit of this test; "
+            f"depth {100 * fit.depth:.2f} ± {100 * fit.depth_err:.2f} %, "
+            f"{fit.duration_s / 3600.0:.2f} ± {fit.duration_err_s / 3600.0:.2f} h; that of this test: "
+            f"{100 * own_depth:.2f} %, {own_duration_s / 3600.0:.2f} h"
+        )
+        assert fit.complete
+        assert abs(fit.middle_s - own_s) < fit.middle_err_s
+        assert abs(fit.middle_s - published_s) < 3.0 * fit.middle_err_s < 600.0
+        # A trend of another shape is another model.
+        same = 3.0 if fit is in_airmass else 0.5
+        assert abs(fit.depth - own_depth) < same * fit.depth_err
+        assert abs(fit.duration_s - own_duration_s) < same * fit.duration_err_s
+        # Without limb darkening, in noise that is not white, a trapezoid is shorter than the transit.
+        assert abs(fit.duration_s / 3600.0 - DURATION_H) < 0.6
+        assert fit.scatter < 0.007
+
+
 def _mid_transit_bjd_tdb(curve: RelativeLightCurve) -> float:
     """Middle of the trapezoid, with a slope of the whole, that fits best."""
+    nearest = np.round((curve.time_bmjd_tdb[0] + 2400000.5 - EPOCH_BJD_TDB) / PERIOD_D)
+    return float(EPOCH_BJD_TDB + nearest * PERIOD_D + _trapezoid(curve)[3] / 24.0)
+
+
+def _trapezoid(curve: RelativeLightCurve) -> np.ndarray:
+    """Level, slope, depth, middle, half of the flat part and ingress; hours from the predicted mid-transit."""
     hours = _hours_from_mid_transit(curve.time_bmjd_tdb)
 
     def model(parameters: np.ndarray) -> np.ndarray:
@@ -120,9 +158,7 @@ def _mid_transit_bjd_tdb(curve: RelativeLightCurve) -> float:
         return np.asarray((level + slope * hours) * (1.0 - depth * inside))
 
     start = np.array([1.0, 0.0, 0.024, 0.0, 1.1, 0.4])
-    best = least_squares(lambda p: (curve.flux - model(p)) / curve.flux_err, start, loss="soft_l1").x
-    nearest = np.round((curve.time_bmjd_tdb[0] + 2400000.5 - EPOCH_BJD_TDB) / PERIOD_D)
-    return float(EPOCH_BJD_TDB + nearest * PERIOD_D + best[3] / 24.0)
+    return np.asarray(least_squares(lambda p: (curve.flux - model(p)) / curve.flux_err, start, loss="soft_l1").x)
 
 
 def test_times_are_bjd_tdb_of_mid_exposure(light_curve: RelativeLightCurve, night: LedgerReader) -> None:
