@@ -93,7 +93,7 @@ def relative_light_curve(fluxes: SourceFluxes, target: int, comparisons: Collect
         If the target has no positive median flux.
     """
     numbers = tuple(dict.fromkeys(int(number) for number in comparisons))
-    _check_numbers(fluxes, target, numbers)
+    check_numbers(fluxes, target, numbers)
     columns = np.array(numbers) - 1
     flux, flux_err = fluxes.flux[:, columns], fluxes.flux_err[:, columns]
     use = fit_for_comparison(fluxes)[:, columns]
@@ -124,7 +124,8 @@ def relative_light_curve(fluxes: SourceFluxes, target: int, comparisons: Collect
     )
 
 
-def _check_numbers(fluxes: SourceFluxes, target: int, comparisons: tuple[int, ...]) -> None:
+def check_numbers(fluxes: SourceFluxes, target: int, comparisons: tuple[int, ...]) -> None:
+    """Refuse sources that are not in the catalog, or are target and comparison star; raises ConfigurationError."""
     if not comparisons:
         raise ConfigurationError(f"a relative light curve of {fluxes.key} needs at least one comparison star")
     for number, role in ((target, "target"), *((number, "comparison star") for number in comparisons)):

@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from stream.analysis.analyzer import Analyzer
+from stream.analysis.apertures import QUIETEST, choose_photometer
 from stream.analysis.matching import match_catalogs
-from stream.analysis.relative import RelativeLightCurve, relative_light_curve
-from stream.batch.outputs import file_stem, read_photometer, write_relative_light_curves
+from stream.analysis.relative import RelativeLightCurve, check_numbers, relative_light_curve
+from stream.batch.outputs import (
+    file_stem,
+    fluxes_of_all_photometers,
+    read_photometer,
+    write_relative_light_curves,
+)
 from stream.errors import AnalysisError, ConfigurationError
 from stream.export.night import ExportNight
 from stream.export.pairs import FOLDER, pairs_figure, write_pairs_table
@@ -77,7 +83,9 @@ class DifferentialPhotometer:
         comparisons : int or collection of int
             Numbers of the comparison stars.
         phot_label : str
-            Photometer, as ``aperture_annulus``: the name of a folder in ``lcs``.
+            Photometer, as ``aperture_annulus``: the name of a folder in ``lcs``. ``quietest`` takes, of all that
+            measured the stars of this catalog, the one whose comparison stars scatter least in `key`; the target has
+            no voice in it.
         prefix : str
             Begin of the names of the files, usually the name of the target.
         match_other_cameras : bool
@@ -97,11 +105,13 @@ class DifferentialPhotometer:
         """
         if any(separator in prefix for separator in _SEPARATORS):
             raise ConfigurationError(f"prefix {prefix!r} must be part of a file name: no slash is allowed in it")
+        numbers = (comparisons,) if isinstance(comparisons, int) else tuple(comparisons)
+        if phot_label == QUIETEST:
+            phot_label = self._quietest(key, target, numbers)
         night = read_photometer(self.out_directory, phot_label)
         fluxes = night.fluxes[phot_label]
         if key not in fluxes:
             raise ConfigurationError(f"key {key!r} is not in {self.out_directory}: {', '.join(fluxes)}")
-        numbers = (comparisons,) if isinstance(comparisons, int) else tuple(comparisons)
         curves = {key: relative_light_curve(fluxes[key], target, numbers)}
         if match_other_cameras:
             curves |= self._matched_curves(night, curves[key])
@@ -111,6 +121,13 @@ class DifferentialPhotometer:
         if self._show:
             show_figure(light_curves_figure(list(curves.values()), f"{prefix}  {phot_label}".strip()))
         return Analyzer(self.out_directory, prefix, phot_label, curves)
+
+    def _quietest(self, key: str, target: int, comparisons: tuple[int, ...]) -> str:
+        by_label = fluxes_of_all_photometers(self.out_directory, key)
+        check_numbers(next(iter(by_label.values())), target, comparisons)
+        choice = choose_photometer(by_label, comparisons)
+        say(f"{choice.sentence}.")
+        return choice.label
 
     def _matched_curves(self, night: ExportNight, curve: RelativeLightCurve) -> dict[str, RelativeLightCurve]:
         fluxes = night.fluxes[curve.label]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from stream.analysis.relative import RelativeLightCurve
+from stream.errors import ConfigurationError
 from stream.export.night import ExportNight, in_file_names, peaks_of, software_version
 from stream.export.tables import tables
 from stream.export.writers import write_csv
+from stream.messages import SourceFluxes
 from stream.night.night_reader import NightReader
 
 
@@ -35,6 +38,30 @@ def read_photometer(out: Path, label: str) -> ExportNight:
         )
     finally:
         reader.close()
+
+
+def fluxes_of_all_photometers(out: Path, key: str) -> dict[str, SourceFluxes]:
+    """Light curves of a key by label, of all sets of measurements that were made with its newest catalog.
+
+    Raises
+    ------
+    LedgerError
+        If there is no ledger in `out` or it cannot be read.
+    ConfigurationError
+        If there is no such key.
+    """
+    with closing(NightReader(out)) as newest:
+        labels, catalogs = newest.all_labels(), newest.catalogs()
+    if key not in catalogs:
+        raise ConfigurationError(f"key {key!r} is not in {out}: {', '.join(sorted(catalogs))}")
+    found = {}
+    for label in labels:
+        with closing(NightReader(out, label=label)) as reader:
+            catalog = reader.catalogs().get(key)
+            # Numbers of another catalog mean other stars.
+            if catalog is not None and catalog.version == catalogs[key].version:
+                found[label] = reader.source_fluxes(key, label)
+    return found
 
 
 def write_raw_light_curves(out: Path, label: str) -> list[Path]:

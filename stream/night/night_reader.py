@@ -44,6 +44,12 @@ class FrameConditions:
 class NightReader(LedgerReader):
     """A `LedgerReader` that also reads the columns of a whole night, each with one query."""
 
+    def all_labels(self) -> tuple[str, ...]:
+        """Labels of the photometers of all sets of measurements, those of the newest set first."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT recipe FROM measurement_set ORDER BY set_id DESC").fetchall()
+        return tuple(dict.fromkeys(label for (text,) in rows for label in self._recipe_of(text).labels()))
+
     def frame_paths(self) -> dict[int, str]:
         """Paths of all frames, relative to `folder`, by number."""
         with self._reading() as connection:

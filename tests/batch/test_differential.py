@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -12,10 +13,15 @@ import opticam_live as opticam
 from stream import plots
 from stream.analysis.matching import CatalogMatch
 from stream.batch import differential
+from stream.batch.outputs import fluxes_of_all_photometers
+from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, PhotometerSettings
 from stream.errors import ConfigurationError, LedgerError
 from stream.messages import Catalog
+from stream.night.ledger import Ledger
 from stream.plots import light_curves_figure
+from tests.analysis.synthetic import Field, make_catalog
 from tests.batch.reduced import LABEL, N_IMAGES, Reduced
+from tests.export.made_nights import RECIPE, write_night
 
 
 @pytest.fixture
@@ -94,11 +100,45 @@ def test_a_key_that_does_not_match_is_left_out_with_a_sentence(
     assert f"[OPTICAM] {sentence}\n" in capsys.readouterr().out
 
 
+def test_the_quietest_photometer_is_that_of_the_comparison_stars(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy = Field(n_frames=60, variable=6, noise=3.0).make()
+    noisy.flux[:, 5] = np.median(noisy.flux[:, 5])  # a target as quiet as can be
+    write_night(tmp_path, {"1:g": noisy}, {"1:g": Field(n_frames=60, variable=6).make()})
+    made = opticam.DifferentialPhotometer(tmp_path, show_plots=False).get_relative_light_curve(
+        "1:g", 6, [1, 2, 3], phot_label="quietest", prefix="quiet"
+    )
+    assert made.phot_label == made.light_curves["1:g"].label == OPTIMAL_LABEL
+    assert f"[OPTICAM] {OPTIMAL_LABEL} has the least scatter of the comparison stars, " in capsys.readouterr().out
+    assert (tmp_path / "relative_light_curves" / f"quiet_1-g_{OPTIMAL_LABEL}_light_curve.csv").is_file()
+
+
+def test_photometers_of_all_sets_are_compared_if_they_measured_the_same_catalog(tmp_path: Path) -> None:
+    """As `Reducer.photometry` leaves them: one set for each photometer."""
+    xy = np.array([[60.0, 80.0], [420.0, 100.0]])
+    for number, kind in enumerate(("aperture", "optimal")):
+        recipe = msgspec.structs.replace(RECIPE, photometers=(PhotometerSettings(kind=kind),))
+        ledger = Ledger(tmp_path, recipe, folder=tmp_path, remeasure=number > 0)
+        ledger.save_catalog(make_catalog("1:g", xy))
+        ledger.close()
+    assert list(fluxes_of_all_photometers(tmp_path, "1:g")) == [OPTIMAL_LABEL, APERTURE_LABEL]
+    other = msgspec.structs.replace(RECIPE, photometers=(PhotometerSettings(kind="aperture", name="wide"),))
+    ledger = Ledger(tmp_path, other, folder=tmp_path, remeasure=True)
+    ledger.save_catalog(msgspec.structs.replace(make_catalog("1:g", xy[::-1]), version="v2"))
+    ledger.close()
+    assert list(fluxes_of_all_photometers(tmp_path, "1:g")) == ["forced_aperture_annulus_wide"]
+
+
 def test_what_does_not_exist_is_refused_by_name(dphot: opticam.DifferentialPhotometer, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"key '4:z' is not in .*: 1:g, 2:r"):
         dphot.get_relative_light_curve("4:z", 2, [1], phot_label=LABEL)
     with pytest.raises(LedgerError, match=f"label 'aperture' is no photometer of the ledger: {LABEL}"):
         dphot.get_relative_light_curve("1:g", 2, [1], phot_label="aperture")
+    with pytest.raises(ConfigurationError, match=r"key '4:z' is not in .*: 1:g, 2:r"):
+        dphot.get_relative_light_curve("4:z", 2, [1], phot_label="quietest")
+    with pytest.raises(ConfigurationError, match="comparison star 99 is not in the catalog of 1:g"):
+        dphot.get_relative_light_curve("1:g", 2, [99], phot_label="quietest")
     with pytest.raises(ConfigurationError, match="target 99 is not in the catalog of 1:g, which has sources 1 to"):
         dphot.get_relative_light_curve("1:g", 99, [1], phot_label=LABEL)
     with pytest.raises(ConfigurationError, match=r"prefix '\.\./x' must be part of a file name"):
