@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stream.messages import FloatArray
 
 _MAX_ITERATIONS = 5
+_VALUES_AT_ONCE = 200_000  # so many stay in the cache of a processor while they are sorted, subtracted and summed
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,14 @@ def clipped_background(
     missing : array of bool, shape of `values`, optional
         Marks pixels that do not count where `values` are whole numbers; they must hold the largest of their type.
     """
+    rows_at_once = max(_VALUES_AT_ONCE // max(values.shape[1], 1), 1)
+    if len(values) > rows_at_once:
+        parts = [slice(first, first + rows_at_once) for first in range(0, len(values), rows_at_once)]
+        found = [
+            clipped_background(values[part], clip_sigma, None if missing is None else missing[part]) for part in parts
+        ]
+        levels, sigmas, counts = ([getattr(one, name) for one in found] for name in ("level", "sigma", "n_pixels"))
+        return LocalBackground(np.concatenate(levels), np.concatenate(sigmas), np.concatenate(counts))
     whole = values.dtype.kind in "iu"
     ordered = np.sort(values, axis=1, kind="stable" if whole else None)
     n, width = ordered.shape
