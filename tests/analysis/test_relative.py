@@ -120,6 +120,18 @@ def test_few_frames_are_enough_for_a_curve(n_frames: int) -> None:
     assert curve.weights == (1.0,)
 
 
+@pytest.mark.parametrize("flag", [Flag.MOVED, Flag.COSMIC_RAY, Flag.SATURATED, Flag.NEAR_EDGE, Flag.POOR_BACKGROUND])
+def test_a_comparison_star_takes_no_part_where_it_is_flagged(flag: Flag) -> None:
+    fluxes = Field().make()
+    clean = relative_light_curve(fluxes, 6, (1, 2, 3))
+    fluxes.flux[40:50, 0] *= 1.5
+    fluxes.flags[40:50, 0] |= int(flag)
+    curve = relative_light_curve(fluxes, 6, (1, 2, 3))
+    assert curve.n_comparisons[40:50].tolist() == [2] * 10
+    assert (np.delete(curve.n_comparisons, range(40, 50)) == 3).all()
+    np.testing.assert_allclose(curve.flux[40:50], clean.flux[40:50], rtol=0.01)
+
+
 def test_no_frames_are_an_empty_curve() -> None:
     curve = relative_light_curve(Field(n_frames=0).make(), 6, OTHERS)
     assert curve.flux.shape == (0,)

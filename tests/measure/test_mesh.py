@@ -57,6 +57,15 @@ def test_errors_of_bright_stars_on_a_mesh_are_their_scatter() -> None:
         assert np.var(pulls) == pytest.approx(1.0, abs=0.12), label
 
 
+def test_the_noise_of_the_mesh_is_that_of_the_sky_although_its_wings_are_clipped() -> None:
+    image = noisy(np.full((512, 512), 100.0), np.random.default_rng(6), 3.0)
+    steps = np.arange(40.0, 500.0, 60.0)
+    places = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    found = mesh_background(image, places, mesh_px=64, keep_off_px=10.0)
+    assert np.mean(found.sigma) == pytest.approx(np.sqrt(109.0), rel=0.008)
+    assert np.mean(found.level) == pytest.approx(100.0, abs=0.15)
+
+
 def test_pixels_without_value_and_bad_ones_do_not_count() -> None:
     generator = np.random.default_rng(4)
     image = noisy(np.full((200, 240), 100.0), generator)
