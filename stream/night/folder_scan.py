@@ -80,12 +80,12 @@ class FolderScan:
         place = self._folder.joinpath(*parents).resolve()
         return place == self._folder.resolve().joinpath(*parents) and not (
             (parents and any(place.is_relative_to(excluded) for excluded in self._exclude))
-            or self._is_excluded(self._folder / relative)
+            or self._is_excluded(Path(relative).name, self._folder / relative)
         )
 
-    def _is_excluded(self, path: Path) -> bool:
-        """Whether a file or folder is left out; its name alone tells of most that it is not."""
-        return path.name in self._excluded_names and path.resolve() in self._exclude
+    def _is_excluded(self, name: str, path: str | Path) -> bool:
+        """Whether a file or folder is left out; its name alone tells of most that it is not, without a look at it."""
+        return name in self._excluded_names and Path(path).resolve() in self._exclude
 
     def _list(self, relative: str) -> Iterator[str]:
         path = self._folder / relative
@@ -109,7 +109,7 @@ class FolderScan:
         names, folders = [], []
         for entry in entries:
             name = f"{relative}/{entry.name}" if relative else entry.name
-            if self._is_excluded(Path(entry.path)):
+            if self._is_excluded(entry.name, entry.path):
                 continue
             if is_frame_name(entry.name):
                 names.append(name)
