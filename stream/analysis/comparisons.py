@@ -196,6 +196,7 @@ def _covered(fluxes: SourceFluxes, use: BoolArray, excluded: dict[int, str]) -> 
 def _why_not_covered(fluxes: SourceFluxes, number: int, missing: float) -> str:
     words = {
         Flag.SATURATED: "is saturated",
+        Flag.NONLINEAR: "is too bright for the detector to be linear",
         Flag.OFF_FRAME: "leaves the field",
         Flag.NEAR_EDGE: "is near the edge of the field",
         Flag.COSMIC_RAY: "was cleaned of cosmic rays",

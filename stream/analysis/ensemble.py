@@ -18,7 +18,15 @@ from stream.messages import FloatArray, SourceFluxes
 
 BoolArray = NDArray[np.bool_]
 
-UNFIT = int(NOT_MEASURED | Flag.SATURATED | Flag.NEAR_EDGE | Flag.COSMIC_RAY | Flag.POOR_BACKGROUND | Flag.MOVED)
+UNFIT = int(
+    NOT_MEASURED
+    | Flag.SATURATED
+    | Flag.NONLINEAR
+    | Flag.NEAR_EDGE
+    | Flag.COSMIC_RAY
+    | Flag.POOR_BACKGROUND
+    | Flag.MOVED
+)
 """With any of these flags a star is no comparison on that frame.
 
 Bad pixels are not among them: the photometers do without such a pixel, and where a camera has a thousand of them hardly

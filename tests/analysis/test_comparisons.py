@@ -70,6 +70,7 @@ def test_target_is_not_looked_at() -> None:
     [
         (Flag.OFF_FRAME, "it leaves the field: unfit on 50 % of the frames"),
         (Flag.SATURATED, "it is saturated: unfit on 50 % of the frames"),
+        (Flag.NONLINEAR, "it is too bright for the detector to be linear: unfit on 50 % of the frames"),
         (Flag.NEAR_EDGE, "it is near the edge of the field: unfit on 50 % of the frames"),
     ],
 )
