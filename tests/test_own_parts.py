@@ -32,7 +32,7 @@ from stream.measure.detection import detect_sources
 from stream.measure.frames import Frame
 from stream.measure.photometry import StampGeometry, measure_forced_fluxes
 from stream.measure.psf import Psf
-from stream.messages import CatalogNotBuilt, FrameMeasured
+from stream.messages import CatalogBuilt, CatalogNotBuilt, FrameMeasured
 from stream.night.bootstrap import build_catalog
 from stream.own_parts import load_part, name_of_part
 from stream.pipeline import Reference, process_frame
@@ -110,6 +110,11 @@ PARTS = """
             self.asked.append(star_sigma_px)
             built_in = msgspec.structs.replace(settings, finder="")
             return detect_sources(image, built_in, star_sigma_px=star_sigma_px).xy
+    class Doubles(Counts):
+        # Every star twice, half a pixel apart.
+        def find(self, image, star_sigma_px, settings):
+            xy = super().find(image, star_sigma_px, settings)
+            return np.vstack([xy, np.clip(xy + 0.5, 0.0, min(image.shape) - 1.0)])
     class NeedsMore:
         def __init__(self, size): pass
         def measure(self, stamps): pass
@@ -378,6 +383,16 @@ def test_the_finder_is_asked_again_where_the_alignment_is_lost(night: SimulatedN
     with pytest.raises(FrameRejectedError, match="Fails failed with ZeroDivisionError") as caught:
         measured_with("Fails", turned)
     assert caught.value.reason is Reason.OWN_PART_FAILED
+
+
+def test_a_star_that_a_finder_names_twice_is_in_the_catalog_once(night: SimulatedNight) -> None:
+    recipe = msgspec.structs.replace(RECIPE, detection=DetectionSettings(finder=part("Doubles")))
+    reply = build_catalog(night.request(), night.folder, recipe).reply
+    assert isinstance(reply, CatalogBuilt)
+    places = reply.catalog.positions()
+    apart = np.hypot(*(places[:, None] - places).transpose(2, 0, 1)) + 99.0 * np.eye(len(places))
+    assert apart.min() > reply.catalog.fwhm_px
+    assert reply.catalog.n_sources == night.catalog().n_sources
 
 
 def test_a_finder_that_fails_in_a_notebook_is_one_sentence(night: SimulatedNight) -> None:
