@@ -13,7 +13,7 @@ from tests.batch.reduced import SETTINGS, Reduced, photometer
 def reduced(tmp_path_factory: pytest.TempPathFactory) -> Reduced:
     root = tmp_path_factory.mktemp("reduced")
     simulate_night(root / "frames", SETTINGS)
-    reducer = opticam.Reducer(root / "frames", root / "out", n_workers=2)
+    reducer = opticam.Reducer(root / "frames", root / "out", n_workers=1)
     reducer.create_catalogs()
     reducer.photometry(photometer())
     return Reduced(root / "frames", root / "out", reducer)

@@ -90,7 +90,7 @@ def test_the_period_is_that_of_the_simulator(executed: Executed) -> None:
 def test_pictures_stand_below_the_cells_and_in_the_folder_of_plots(executed: Executed) -> None:
     assert executed.n_pictures() == len(FIGURES) + 1  # the light curves twice, as they were and detrended
     for name in FIGURES:
-        assert (executed.plots / f"timing_optimal_{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert (executed.plots / f"timing_forced_optimal_{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_objects_are_those_of_the_libraries(executed: Executed) -> None:

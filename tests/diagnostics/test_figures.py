@@ -20,7 +20,7 @@ from stream.night.ledger import Ledger
 from stream.plots.films import MOST_BYTES, film
 from stream.plots.nights import NightSeries, Panel, header_times_figure, night_figure
 from tests.analysis.synthetic import START_MJD, Field
-from tests.export.made_nights import RECIPE, make_night
+from tests.export.made_nights import RECIPE
 
 NOISE = np.random.default_rng(7)
 
@@ -142,27 +142,6 @@ def test_a_film_shows_stars_upright_and_holes_black() -> None:
     assert pixels[-1, :36].max() == 0
     with pytest.raises(ValueError, match="a film needs at least one image"):
         film([], [], side_px=100)
-
-
-def test_pictures_that_a_night_has_no_numbers_for_are_named(tmp_path: Path) -> None:
-    out = make_night(tmp_path)
-    diagnosis = write_all(out)
-    assert {str(path.relative_to(out / "diag")) for path in diagnosis.written} == {
-        "alignment.png",
-        "background.pdf",
-        "header_times.pdf",
-        "forced_aperture_annulus_rms_vs_median.pdf",
-        "forced_aperture_annulus_signal_to_noise.png",
-        "forced_optimal_annulus_rms_vs_median.pdf",
-        "forced_optimal_annulus_signal_to_noise.png",
-        "forced_aperture_annulus_noise_budget.png",
-        "forced_optimal_annulus_noise_budget.png",
-        "psf.png",
-    }
-    missing = dict(sentence.split(": ", 1) for sentence in diagnosis.missing)
-    assert missing["growth"] == "curves of growth need a recipe that measures two apertures or more"
-    assert missing["apertures"] == "no reference frame of the night can be read"
-    assert missing["aligned"] == missing["target"] == "no aligned frame of the night can be read"
 
 
 def test_a_night_without_frames_is_no_error(tmp_path: Path) -> None:
