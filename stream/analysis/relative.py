@@ -40,6 +40,10 @@ class RelativeLightCurve:
         Comparison stars that each point rests on.
     airmass : array, shape (n_frames,)
         NaN where it is not known.
+    scales : tuple of float
+        c_s of each comparison star, electrons; NaN for one that took no part.
+    level : float
+        What the ratio of target to transparency was divided by, electrons.
     """
 
     key: str
@@ -56,6 +60,8 @@ class RelativeLightCurve:
     transparency: FloatArray
     n_comparisons: IntArray
     airmass: FloatArray
+    scales: tuple[float, ...] = ()
+    level: float = 1.0
 
     def time_scale(self) -> str:
         """Name of the best time column: barycentric where every frame has it."""
@@ -121,6 +127,8 @@ def relative_light_curve(fluxes: SourceFluxes, target: int, comparisons: Collect
         transparency=ensemble.transparency,
         n_comparisons=(ensemble.used & (weights > 0.0)).sum(axis=1).astype(np.int64),
         airmass=fluxes.airmass,
+        scales=tuple(float(scale) for scale in ensemble.scale),
+        level=level,
     )
 
 

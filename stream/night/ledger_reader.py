@@ -105,6 +105,14 @@ class LedgerReader:
         labels = self.recipe().labels() if rows else ()
         return [schema.outcome_of_row(row, labels) for row in rows]
 
+    def outcome(self, frame_id: int) -> FrameMeasured | FrameRejected | None:
+        """What became of one frame; None while it has no outcome."""
+        with self._reading() as connection:
+            row = connection.execute(
+                schema.SELECT_OUTCOMES + " WHERE set_id = ? AND frame_id = ?", (self._set(connection), frame_id)
+            ).fetchone()
+        return None if row is None else schema.outcome_of_row(row, self.recipe().labels())
+
     def rejected(self, limit: int = 1000) -> list[FrameRejected]:
         """Rejected frames, newest first, at most `limit`."""
         with self._reading() as connection:
