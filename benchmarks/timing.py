@@ -1,7 +1,8 @@
 """``python -m benchmarks.timing``: power spectra of growing light curves beside astropy's default, in one run.
 
 Three keys of 20,000 points. *rolling* is a refresh after some new points (`stream.analysis.rolling`), *whole* a
-transform of all of them (`stream.analysis.periodogram`), *astropy* what ``LombScargle`` chooses by itself on as fine a grid.
+transform of all of them (`stream.analysis.periodogram`), *astropy* what ``LombScargle`` chooses by itself on as fine a
+grid.
 """
 
 from __future__ import annotations

@@ -120,10 +120,10 @@ class Analyzer(TimingMethods):
         return self._save(figure, "light_curves", show)
 
     def plot_power_spectra(self, title: str | None = None, *, show: bool = True) -> SavableFigure:
-        """Draw the power spectra of `lomb_scargle` into ``plots/<prefix>_<label>_power_spectra.pdf``."""
+        """Draw power spectra and 1 % false-alarm levels into ``plots/<prefix>_<label>_power_spectra.pdf``."""
         from stream.plots import power_spectra_figure
 
-        figure = power_spectra_figure(self.lomb_scargle(), self._title(title))
+        figure = power_spectra_figure(self.lomb_scargle(), self._title(title), levels=self.false_alarm_levels())
         return self._save(figure, "power_spectra", show)
 
     def plot_fold(

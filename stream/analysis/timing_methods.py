@@ -25,6 +25,7 @@ from stream.analysis.periodogram import (
 )
 from stream.analysis.relative import RelativeLightCurve
 from stream.analysis.series import TimeSeries
+from stream.analysis.significance import FalseAlarmLevel, false_alarm_level
 from stream.analysis.transit_fit import TransitFit, TransitGuess, fit_transit
 from stream.errors import AnalysisError, ConfigurationError
 from stream.flags import DOUBTFUL
@@ -72,6 +73,17 @@ class TimingMethods:
             lambda each: lomb_scargle(each.time_s, each.flux, each.flux_err, settings=settings),
             exclude_flagged=exclude_flagged,
         )
+
+    def false_alarm_levels(
+        self, probability: float = 0.01, *, settings: SpectrumSettings = DEFAULT_SETTINGS
+    ) -> dict[str, FalseAlarmLevel]:
+        """Return the power that white noise exceeds with a probability, see `stream.analysis.significance`."""
+
+        def level(each: TimeSeries) -> FalseAlarmLevel:
+            spectrum = lomb_scargle(each.time_s, each.flux, each.flux_err, settings=settings)
+            return false_alarm_level(spectrum, each, probability)
+
+        return self._by_key(level)
 
     def periodograms(self) -> dict[str, Any]:
         """Return an `astropy.timeseries.LombScargle` of each key, in seconds as `series`."""

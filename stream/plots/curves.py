@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from stream.analysis.periodogram import PowerSpectrum
 from stream.analysis.relative import RelativeLightCurve
+from stream.analysis.significance import FalseAlarmLevel
 from stream.flags import DOUBTFUL
 from stream.messages import FloatArray, IntArray, SourceFluxes
 from stream.plots.style import COLOURS, MOST_POINTS, empty_figure, grid, rgb, time_unit
@@ -69,8 +70,13 @@ def light_curves_figure(curves: Sequence[RelativeLightCurve], title: str = "") -
     return figure
 
 
-def power_spectra_figure(spectra: Mapping[str, PowerSpectrum], title: str = "") -> Figure:
-    """Power spectra by name, one panel each, both axes logarithmic, with the peak and the noise level of the errors."""
+def power_spectra_figure(
+    spectra: Mapping[str, PowerSpectrum], title: str = "", *, levels: Mapping[str, FalseAlarmLevel] | None = None
+) -> Figure:
+    """Power spectra by name, one panel each, both axes logarithmic, with the peak and the noise level of the errors.
+
+    False-alarm levels, where they are given, are dotted, with their probability and method.
+    """
     figure = Figure(figsize=(9.0, 1.0 + 2.1 * max(1, len(spectra))), layout="constrained")
     if title:
         figure.suptitle(title, fontsize=11)
@@ -79,6 +85,8 @@ def power_spectra_figure(spectra: Mapping[str, PowerSpectrum], title: str = "") 
     panels = np.atleast_1d(figure.subplots(len(spectra), 1, sharex=True))
     for index, (axes, (name, spectrum)) in enumerate(zip(panels, spectra.items(), strict=True)):
         _draw_power_spectrum(axes, name, spectrum, COLOURS[index % len(COLOURS)])
+        if levels is not None and name in levels:
+            _draw_level(axes, levels[name])
     panels[-1].set_xlabel("frequency (Hz)")
     return figure
 
@@ -165,6 +173,19 @@ def _with_error(value: float, error: float) -> str:
         return f"{value:.4g}"
     decimals = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def _draw_level(axes: Axes, level: FalseAlarmLevel) -> None:
+    axes.axhline(level.power, color="#222222", linewidth=0.8, linestyle=":")
+    axes.annotate(
+        f"false alarms {100 * level.probability:g} %, {level.method}",
+        (1.0, level.power),
+        xycoords=("axes fraction", "data"),
+        xytext=(-4, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=7,
+    )
 
 
 def _thinned(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

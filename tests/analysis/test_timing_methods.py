@@ -109,6 +109,14 @@ def test_periodograms_are_of_the_points_that_are_trusted(night: Analyzer) -> Non
     np.testing.assert_allclose(spectrum.power[:-5], theirs[:-5], rtol=1e-5, atol=1e-3)
 
 
+def test_false_alarm_levels_are_named_on_the_figure(night: Analyzer) -> None:
+    levels = night.false_alarm_levels(0.01)
+    for key, spectrum in night.lomb_scargle().items():
+        assert spectrum.noise_level < levels[key].power < spectrum.peak_power
+    (note,) = [text.get_text() for text in night.plot_power_spectra(show=False).axes[1].texts]  # type: ignore[attr-defined]
+    assert note == "false alarms 1 %, Baluev (2008), white noise"
+
+
 def test_what_was_detrended_is_said_and_the_signal_stays(night: Analyzer) -> None:
     flat = night.detrended(Detrending(Trend.POLYNOMIAL, degree=2))
     assert flat.done == tuple(f"{key}: polynomial of degree 2 divided out" for key in LAGS)
