@@ -5,6 +5,7 @@ The feed alone writes here. What the page reads are copies that never change onc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -39,10 +40,20 @@ class KeyColumns:
         self.n_sources = n_sources
         self._n = 0
         self._known: set[int] = set()
+        self._starts: list[int] = []
         self._arrays = self._allocate(_FIRST_CAPACITY)
 
     def __len__(self) -> int:
         return self._n
+
+    @property
+    def n_merges(self) -> int:
+        """How often frames were added."""
+        return len(self._starts)
+
+    def first_changed(self, since: int) -> int:
+        """The first row that is new or has moved since there were `since` merges; the number of rows if none has."""
+        return min(self._starts[since:], default=self._n)
 
     def load(self, fluxes: SourceFluxes) -> int:
         """Add what a ledger holds; returns how many frames were new."""
@@ -110,6 +121,7 @@ class KeyColumns:
             tail = np.concatenate([array[start : self._n], block[name][new]])
             array[start:total] = tail[order]
         self._n = total
+        self._starts.append(start)
         self._known.update(block["frame_ids"][new].tolist())
         return len(new)
 
@@ -168,11 +180,73 @@ def extreme_indices(position: FloatArray, value: FloatArray, max_points: int) ->
     bins = np.floor(position / width)
     last = int(np.searchsorted(bins, bins[-1]))
     kept_whole = np.arange(max(last, len(position) - max_points // 4), len(position))
-    order = np.lexsort((value[:last], bins[:last]))
-    edges = np.flatnonzero(np.diff(bins[:last])) + 1
-    lowest = order[np.concatenate([[0], edges])] if last else order
-    highest = order[np.concatenate([edges, [last]]) - 1] if last else order
-    return np.unique(np.concatenate([lowest, highest, kept_whole]))
+    return np.unique(np.concatenate([_extremes_of_bins(bins[:last], value[:last]), kept_whole]))
+
+
+def _extremes_of_bins(bins: FloatArray, value: FloatArray) -> IntArray:
+    """Indices of the lowest and the highest value of each bin, ascending; `bins` ascend."""
+    if not len(bins):
+        return np.empty(0, dtype=np.int64)
+    order = np.lexsort((value, bins))
+    edges = np.flatnonzero(np.diff(bins)) + 1
+    lowest, highest = order[np.concatenate([[0], edges])], order[np.concatenate([edges, [len(bins)]]) - 1]
+    return np.unique(np.concatenate([lowest, highest]))
+
+
+class GrowingThinning:
+    """Thins rows in order of time that grow at their end, at a cost that does not grow with them.
+
+    The lowest and highest value of each bin of time are kept; the newest rows are kept whole. Bins have widths that are
+    powers of two and begin at fixed times, and the rows that are kept whole begin a new share of them at a time, so
+    that what a browser has been sent seldom changes.
+
+    Parameters
+    ----------
+    max_points : int
+        Up to so many rows all are kept; of more, at most one and a half times as many.
+    """
+
+    def __init__(self, max_points: int) -> None:
+        self._max_points = max_points
+        self._width_s = 0.0
+        self._first = self._head_end = 0
+        self._kept: IntArray = np.empty(0, dtype=np.int64)
+
+    def rows(self, time_s: FloatArray, value: FloatArray, within: tuple[int, int], changed_from: int) -> IntArray:
+        """Return the rows to draw, ascending; those whose value is not finite are left out.
+
+        Parameters
+        ----------
+        time_s, value : array, shape (n,)
+            Of all rows; times ascend.
+        within : tuple of int
+            First row and the one after the last that are looked at.
+        changed_from : int
+            Rows before this one are what they were at the last call.
+        """
+        first, last = within
+        span = float(time_s[last - 1] - time_s[first]) if last > first else 0.0
+        if last - first <= self._max_points or span <= 0.0:
+            self._width_s = 0.0
+            return first + np.flatnonzero(np.isfinite(value[first:last]))
+        width = 2.0 ** math.ceil(math.log2(span / (self._max_points / 2.0)))
+        share = self._max_points // 4
+        whole_from = max(first, last - share - last % share)
+        edge_s = math.floor(float(time_s[whole_from]) / width) * width
+        head_end = max(first, int(np.searchsorted(time_s[:last], edge_s)))
+        if width != self._width_s or changed_from < self._head_end or not self._first <= first <= self._head_end:
+            self._kept, self._head_end = np.empty(0, dtype=np.int64), first
+        if head_end >= self._head_end:
+            fresh = self._thinned(time_s, value, (self._head_end, head_end), width)
+            self._kept = np.concatenate([self._kept[self._kept >= first], fresh])
+        else:
+            self._kept = self._thinned(time_s, value, (first, head_end), width)
+        self._width_s, self._first, self._head_end = width, first, head_end
+        return np.concatenate([self._kept, head_end + np.flatnonzero(np.isfinite(value[head_end:last]))])
+
+    def _thinned(self, time_s: FloatArray, value: FloatArray, within: tuple[int, int], width: float) -> IntArray:
+        rows = within[0] + np.flatnonzero(np.isfinite(value[within[0] : within[1]]))
+        return rows[_extremes_of_bins(np.floor(time_s[rows] / width), value[rows])]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from server import selecting
 from server.columns import KeyColumns
+from server.curve_views import CurveView
+from server.looks import Look
 from server.night_model import NightModel
-from server.night_view import CurveView, NightView
+from server.night_view import NightView
 from server.pictures import Picture, read_picture
 from server.subscription import Heard, Subscription
 from stream.errors import ConfigurationError, OpticamLiveError
 from stream.messages import Catalog, CatalogBuilt, FrameMeasured, FrameRejected, NightStatus, Selection
-from stream.night.ledger import LedgerReader
+from stream.night.night_reader import NightReader
 from stream.selection import SELECTION_FILE, load_selection, save_selection
 
 POLL_S = 0.05
@@ -31,6 +35,10 @@ ATTENTION_S = 5.0
 _RETRY_S = 1.0
 _MOST_REJECTED_SHOWN = 200
 _LOOK_BACK = 200
+_READERS = 2
+
+_Given = ParamSpec("_Given")
+_Found = TypeVar("_Found")
 
 _log = logging.getLogger(__name__)
 
@@ -53,16 +61,19 @@ class Feed:
 
     def __init__(self, out: Path, label: str | None = None) -> None:
         self._out = out
-        self._reader = LedgerReader(out)
-        self._label = label or self._reader.recipe().default_label()
+        self._reader = NightReader(out)
+        recipe = self._reader.recipe()
+        self._label = label or recipe.default_label()
+        self._labels = recipe.labels()
         self._subscription = Subscription(out)
         self._folder = out
-        self._model = NightModel()
-        self._view = NightView(out.resolve().name, label=self._label)
+        self._model = NightModel(self._label)
+        self._view = NightView(out.resolve().name, label=self._label, labels=self._labels)
         self._pictures: dict[str, Picture] = {}
         self._latest: dict[str, FrameMeasured] = {}
-        self._attended: dict[float, float] = {}
+        self._attended: dict[Look, float] = {}
         self._choosing = threading.Lock()
+        self._executor = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="reader")
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._sequence = 0
@@ -80,6 +91,11 @@ class Feed:
     def view(self) -> NightView:
         """The newest snapshot."""
         return self._view
+
+    @property
+    def out(self) -> Path:
+        """Folder of the night."""
+        return self._out
 
     @property
     def is_connected(self) -> bool:
@@ -101,21 +117,35 @@ class Feed:
         for thread in self._threads:
             thread.join(timeout=5.0)
         self._threads.clear()
+        self._executor.shutdown(wait=False, cancel_futures=True)
         self._subscription.close()
         self._reader.close()
 
-    def curves(self, window_s: float) -> dict[str, CurveView] | None:
-        """Light curves and spectra of the last `window_s` seconds, by key; None until they are made.
+    def curves(self, look: Look) -> dict[str, CurveView] | None:
+        """Light curves and spectra as one look wants them, by key; None until they are made.
 
-        The window is kept up to date for as long as somebody asks for it.
+        They are kept up to date for as long as somebody asks for them.
+
+        Raises
+        ------
+        ConfigurationError
+            If the look asks for a photometer that the night does not have.
         """
-        self._attended[window_s] = time.monotonic()
-        curves = self._view.curves.get(window_s)
+        if look.label and look.label not in self._labels:
+            raise ConfigurationError(f"photometer {look.label!r} must be one of {', '.join(self._labels)}")
+        self._attended[look] = time.monotonic()
+        curves = self._view.curves.get(look)
         return None if curves is None else dict(curves)
 
     def picture(self, key: str) -> Picture | None:
         """Return the newest picture of a key; None where no frame can be read any more."""
         return self._pictures.get(key)
+
+    def in_background(
+        self, work: Callable[_Given, _Found], *given: _Given.args, **named: _Given.kwargs
+    ) -> Future[_Found]:
+        """Do some reading on a thread that no viewer waits for."""
+        return self._executor.submit(work, *given, **named)
 
     def set_target(self, key: str, number: int) -> tuple[str, ...]:
         """Make a source the target for all keys and viewers; returns a sentence a key."""
@@ -226,13 +256,16 @@ class Feed:
         for outcome in outcomes:
             if isinstance(outcome, FrameMeasured):
                 by_key.setdefault(outcome.key, []).append(outcome)
+        self._model.names.update((outcome.frame_id, outcome.path) for outcome in outcomes)
         for key, frames in by_key.items():
             if key not in self._model.catalogs:
                 self._read_catalogs()
             version = self._model.catalogs[key].version if key in self._model.catalogs else ""
             fitting = [frame for frame in frames if frame.catalog_version == version]
             if fitting:
-                self._model.columns[key].insert(fitting)
+                for place, columns in self._model.columns.items():
+                    if place[1] == key:
+                        columns.insert(fitting)
                 self._follow_frame(max(fitting, key=lambda frame: frame.time_mjd_utc))
                 self._dirty = True
         self._forget_rejections({outcome.path for outcome in outcomes})
@@ -272,12 +305,13 @@ class Feed:
 
     def _reload(self) -> None:
         """Read the whole night: at the start, and when another set of measurements was begun."""
-        self._model = NightModel()
+        self._model = NightModel(self._label)
         self._latest.clear()
         self._set = self._reader.newest_set()
         self._folder = self._reader.folder()
         # Before the bulk, so that nothing falls between: frames that are read twice are passed over.
         self._sequence = self._reader.last_sequence()
+        self._model.names.update(self._reader.frame_paths())
         self._read_catalogs()
         self._status = self._reader.status()
         self._rejected = tuple((frame.path, frame.sentence) for frame in self._reader.rejected(_MOST_REJECTED_SHOWN))
@@ -298,15 +332,29 @@ class Feed:
         known = self._model.catalogs.get(catalog.key)
         if known is not None and known.version == catalog.version:
             return
-        columns = KeyColumns(catalog.key, self._label, n_sources=catalog.n_sources)
-        columns.load(self._reader.source_fluxes(catalog.key, self._label))
-        self._model.add_key(catalog, columns)
+        self._model.add_key(catalog, self._columns_of(catalog, self._label))
         self._dirty = True
+
+    def _columns_of(self, catalog: Catalog, label: str) -> KeyColumns:
+        columns = KeyColumns(catalog.key, label, n_sources=catalog.n_sources)
+        columns.load(self._reader.source_fluxes(catalog.key, label))
+        return columns
+
+    def _read_photometer(self, label: str) -> None:
+        """Read the fluxes of a photometer that somebody asks for; from then on they grow with the others."""
+        for key, catalog in self._model.catalogs.items():
+            if (label, key) not in self._model.columns:
+                self._model.columns[(label, key)] = self._columns_of(catalog, label)
 
     def _publish(self) -> None:
         oldest = time.monotonic() - ATTENTION_S
-        windows = [window_s for window_s, asked_s in list(self._attended.items()) if asked_s >= oldest]
-        curves = {window_s: self._model.curve_views(window_s) for window_s in windows}
+        looks = [look for look, asked_s in list(self._attended.items()) if asked_s >= oldest]
+        for look in set(self._attended) - set(looks):
+            self._attended.pop(look, None)
+        for label in {look.label or self._label for look in looks}:
+            self._read_photometer(label)
+        curves = {look: self._model.curve_views(look) for look in looks}
+        self._model.forget_all_but(looks)
         if not self._dirty and _same(curves, self._view.curves):
             return
         self._dirty = False
@@ -319,6 +367,7 @@ class Feed:
             rejected=self._rejected,
             n_rejected=self._n_rejected,
             label=self._label,
+            labels=self._labels,
             notices=tuple(filter(None, (*self._notices, self._selection_problem))),
         )
 
@@ -341,13 +390,13 @@ def _catalogs(view: NightView) -> dict[str, Catalog]:
     return {key: shown.catalog for key, shown in view.keys.items()}
 
 
-def _same(fresh: dict[float, dict[str, CurveView]], held: object) -> bool:
+def _same(fresh: dict[Look, dict[str, CurveView]], held: object) -> bool:
     """Whether two sets of curves are the very same objects; comparing their columns would cost more than drawing."""
     return (
         isinstance(held, dict)
         and fresh.keys() == held.keys()
         and all(
-            curves.keys() == held[window_s].keys() and all(curves[key] is held[window_s][key] for key in curves)
-            for window_s, curves in fresh.items()
+            curves.keys() == held[look].keys() and all(curves[key] is held[look][key] for key in curves)
+            for look, curves in fresh.items()
         )
     )

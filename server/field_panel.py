@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -41,13 +42,18 @@ class FieldPanel:
     feed : Feed
         Where clicks go; it is shared with every other document.
     palette : Palette
+    key : str
+        Shown at first, where there is such a key.
+    key_chosen : callable
+        Called with the key that a viewer chose.
     """
 
-    def __init__(self, feed: Feed, palette: theme.Palette) -> None:
+    def __init__(self, feed: Feed, palette: theme.Palette, key: str, key_chosen: Callable[[str], None]) -> None:
         self._feed = feed
+        self._told = key_chosen
         self._palette = palette
         self._keys: tuple[str, ...] = ()
-        self._key = ""
+        self._key = key
         self._picture: Picture | None = None
         self._view: NightView | None = None
         self._image = ColumnDataSource(data={"image": [], "width": [], "height": []}, name="picture")
@@ -167,6 +173,7 @@ class FieldPanel:
         if active is None or active >= len(self._keys) or self._keys[active] == self._key:
             return
         self._key, self._picture = self._keys[active], None
+        self._told(self._key)
         self._image.data = {"image": [], "width": [], "height": []}
         if self._view is not None:
             self._show_sources(self._view.keys[self._key])

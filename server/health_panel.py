@@ -1,19 +1,17 @@
-"""The health of the night in one line, and the window of time that the page shows."""
+"""The health of the night in one line."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from html import escape
 
-from bokeh.models import Div, RadioButtonGroup
+from bokeh.models import Div
 
 from server import theme
 from server.night_view import NightView
 from stream.messages import NightStatus
 
-WINDOWS: tuple[tuple[str, float], ...] = (("5 min", 300.0), ("30 min", 1800.0), ("night", math.inf))
 _SILENCE_S = 5.0
 _STATE_CLASSES = {"live": "live", "stalled": "stalled", "finished": "finished"}
 _MOST_AWAITED = 4
@@ -30,23 +28,6 @@ class HealthPanel:
         text = health_text(view, time.time())
         if text != self.root.text:
             self.root.text = text
-
-
-def window_buttons(chosen: Callable[[float], None]) -> RadioButtonGroup:
-    """Make the buttons that choose the rolling window; `chosen` is called with its length in seconds."""
-    buttons = RadioButtonGroup(
-        labels=[label for label, _window_s in WINDOWS],
-        active=len(WINDOWS) - 1,
-        stylesheets=[theme.WIDGET_STYLE],
-        name="window",
-    )
-
-    def active_changed(_attribute: str, _old: object, active: int | None) -> None:
-        if active is not None:
-            chosen(WINDOWS[active][1])
-
-    buttons.on_change("active", active_changed)
-    return buttons
 
 
 def health_text(view: NightView, now_unix_s: float) -> str:

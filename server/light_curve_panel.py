@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from bokeh.events import DoubleTap, PointEvent, RangesUpdate, Reset, Tap
 from bokeh.layouts import column
 from bokeh.models import (
     Column,
     ColumnDataSource,
     CrosshairTool,
     CustomJSTickFormatter,
-    DataRange1d,
     DatetimeTickFormatter,
     Div,
     HoverTool,
@@ -24,28 +24,32 @@ from bokeh.plotting import figure
 
 from server import theme
 from server.columns import Columns, change_between
-from server.night_view import CurveView, KeyView, NightView, empty_columns
+from server.curve_views import CurveView, empty_columns
+from server.looks import SCALES, Look
+from server.night_view import KeyView, NightView
 
 TOLERANCE = 0.05
 """How far a drawn point may be from its newest value, in units of its error, before all are drawn again."""
 _RANGE_CHANGE = 0.08
 _MIN_STRIP_PX = 130
+_REACH_PX = 24.0
+_MANY_POINTS = 1200
 _TOOLTIPS = [
     ("UTC", "@utc_ms{%F %H:%M:%S.%3N}"),
     ("BJD_TDB", "@bjd_tdb{0.0000000}"),
     ("flux", "@flux{0.00000} ± @flux_err{0.00000}"),
     ("flags", "@flags"),
-    ("frame", "#@frame_id{0}"),
+    ("frame", "@frame"),
 ]
 
 
 def set_range(limits: Range1d, wanted: tuple[float, float]) -> None:
     """Move the limits of an axis, unless they are nearly right: an axis that trembles cannot be read."""
-    span = wanted[1] - wanted[0]
+    span = abs(wanted[1] - wanted[0])
     if (
         abs(limits.start - wanted[0]) > _RANGE_CHANGE * span
         or abs(limits.end - wanted[1]) > _RANGE_CHANGE * span
-        or limits.end - limits.start > (1.0 + 2.0 * _RANGE_CHANGE) * span
+        or abs(limits.end - limits.start) > (1.0 + 2.0 * _RANGE_CHANGE) * span
     ):
         limits.update(start=wanted[0], end=wanted[1], reset_start=wanted[0], reset_end=wanted[1])
 
@@ -53,13 +57,17 @@ def set_range(limits: Range1d, wanted: tuple[float, float]) -> None:
 class _Strip:
     """The light curve of one key in one document."""
 
-    def __init__(self, key: str, *, palette: theme.Palette, time_range: DataRange1d, cursor: Span) -> None:
+    def __init__(self, key: str, *, palette: theme.Palette, time_range: Range1d, cursor: Span) -> None:
         self.key = key
         self._palette = palette
-        colour = palette.key_colour(key)
         self._sent: Columns = empty_columns()
+        self._drawn: CurveView | None = None
         self._source = ColumnDataSource(data=dict(self._sent), name=f"light_curve_{key}")
+        nothing: dict[str, list[float]] = {"utc_ms": [], "flux": []}
+        self._mean = ColumnDataSource(data=dict(nothing), name=f"mean_{key}")
+        self._check = ColumnDataSource(data=dict(nothing), name=f"check_{key}")
         self._y_range = Range1d(0.9, 1.1)
+        self._time_range = time_range
         self.figure = figure(
             sizing_mode="stretch_both",
             min_height=_MIN_STRIP_PX,
@@ -67,8 +75,8 @@ class _Strip:
             x_range=time_range,
             y_range=self._y_range,
             x_axis_type="datetime",
-            tools="xpan,xwheel_zoom,box_zoom,reset",
-            active_drag="box_zoom",
+            tools="xpan,xwheel_zoom,xbox_zoom,reset",
+            active_drag="xbox_zoom",
             active_scroll=None,
             toolbar_location="above",
             title=key,
@@ -76,27 +84,13 @@ class _Strip:
             lod_threshold=None,
         )
         self._decorate(cursor)
-        self.figure.segment("utc_ms", "lower", "utc_ms", "upper", source=self._source, color=colour, alpha=0.35)
-        points = self.figure.scatter(
-            "utc_ms",
-            "flux",
-            source=self._source,
-            size=4.5,
-            color=colour,
-            fill_alpha="fill_alpha",
-            line_alpha=0.9,
-            line_width=0.8,
-        )
-        self.figure.add_tools(
-            HoverTool(renderers=[points], tooltips=_TOOLTIPS, formatters={"@utc_ms": "datetime"}, mode="mouse")
-        )
+        self._draw(palette.key_colour(key))
 
     def _decorate(self, cursor: Span) -> None:
         plot = self.figure
         plot.toolbar.logo = None
         plot.toolbar.autohide = True
         plot.min_border_right = 8
-        plot.add_layout(Span(location=1.0, dimension="width", line_color=self._palette.grid, line_dash="dashed"))
         plot.add_tools(CrosshairTool(overlay=cursor))
         plot.xaxis.formatter = DatetimeTickFormatter(
             milliseconds="%H:%M:%S.%3N",
@@ -108,14 +102,38 @@ class _Strip:
             days="%m-%d %H:%M",
         )
         plot.yaxis.ticker.desired_num_ticks = 5
-        plot.yaxis.axis_label = "relative flux"
 
-    def show_axis(self, label: str) -> None:
-        """Label the axis of time; an empty label leaves room for the curve."""
-        if self.figure.xaxis[0].axis_label != label:
-            self.figure.xaxis.axis_label = label
+    def _draw(self, colour: str) -> None:
+        plot = self.figure
+        plot.segment("utc_ms", "lower", "utc_ms", "upper", source=self._source, color=colour, alpha=0.35)
+        plot.scatter("utc_ms", "flux", source=self._check, size=3, color=self._palette.comparison, marker="square")
+        self._points = plot.scatter(
+            "utc_ms",
+            "flux",
+            source=self._source,
+            size=4.5,
+            color=colour,
+            fill_alpha="fill_alpha",
+            line_alpha=0.9,
+            line_width=0.8,
+        )
+        plot.line("utc_ms", "flux", source=self._mean, color=self._palette.text, line_width=1.8)
+        formatters = {"@utc_ms": "datetime"}
+        plot.add_tools(HoverTool(renderers=[self._points], tooltips=_TOOLTIPS, formatters=formatters, mode="mouse"))
+
+    def label_axes(self, time_label: str, flux_label: str) -> None:
+        """Label the axes; an empty label of the time leaves room for the curve."""
+        for axis, label in ((self.figure.xaxis[0], time_label), (self.figure.yaxis[0], flux_label)):
+            if axis.axis_label != label:
+                axis.axis_label = label
 
     def update(self, key_view: KeyView, curve: CurveView) -> None:
+        """Draw a light curve; the one that is drawn already costs nothing."""
+        title = _title(key_view, curve)
+        if self.figure.title.text != title:
+            self.figure.title.text = title
+        if curve is self._drawn:
+            return
         change = change_between(self._sent, curve.columns, tolerance=TOLERANCE)
         if change.kind == "append":
             self._source.stream(dict(change.columns), rollover=len(curve.columns["frame_id"]))
@@ -123,10 +141,26 @@ class _Strip:
         elif change.kind == "replace":
             self._source.data = dict(curve.columns)
             self._sent = curve.columns
+        for source, columns in ((self._mean, curve.mean), (self._check, curve.check)):
+            if len(columns.get("utc_ms", ())) or len(source.data["utc_ms"]):
+                source.data = dict(columns) or {"utc_ms": [], "flux": []}
+        size = 4.5 if len(self._sent["flux"]) < _MANY_POINTS else 3.0
+        if self._points.glyph.size != size:
+            self._points.glyph.size = size
         set_range(self._y_range, curve.y_range)
-        title = _title(key_view, curve)
-        if self.figure.title.text != title:
-            self.figure.title.text = title
+        self._drawn = curve
+
+    def frame_at(self, event: PointEvent) -> int | None:
+        """Number of the frame whose point was clicked, or of the nearest one within reach of a finger."""
+        if not len(self._sent["frame_id"]) or event.x is None or event.y is None:
+            return None
+        width, height = self.figure.inner_width or 600, self.figure.inner_height or 150
+        x_span, y_span = (limits.end - limits.start for limits in (self._time_range, self._y_range))
+        x_px = (self._sent["utc_ms"] - event.x) / x_span * width
+        y_px = (self._sent["flux"] - event.y) / y_span * height
+        distance = np.hypot(x_px, y_px)
+        nearest = int(np.argmin(distance))
+        return int(self._sent["frame_id"][nearest]) if distance[nearest] <= _REACH_PX else None
 
 
 def _after_append(sent: Columns, new: Columns, length: int) -> dict[str, Any]:
@@ -139,54 +173,96 @@ def _title(key_view: KeyView, curve: CurveView) -> str:
         return f"{key_view.key} · {key_view.sentence}"
     if key_view.choice is None:
         return f"{key_view.key} · waiting for the first measured frames"
+    if not curve.n_points:
+        return f"{key_view.key} · no point with a flux in this stretch"
     stars = ", ".join(str(number) for number in key_view.choice.comparisons[:8])
     if len(key_view.choice.comparisons) > 8:
         stars += f" and {len(key_view.choice.comparisons) - 8} more"
     choice = f"{curve.n_points:,} points · target {key_view.choice.target} / {stars}"
+    choice += f" · {curve.check_text}" if curve.check_text else ""
     if not math.isfinite(curve.rms):
         return f"{key_view.key} · {choice}"
     return f"{key_view.key} · rms {100.0 * curve.rms:.2f} % · errors {100.0 * curve.typical_err:.2f} % · {choice}"
 
 
 class LightCurvePanel:
-    """All light curves of one document; strips are added as keys appear."""
+    """All light curves of one document; strips are added as keys appear.
 
-    def __init__(self, palette: theme.Palette) -> None:
+    Parameters
+    ----------
+    palette : Palette
+    zoomed : callable
+        Called with the stretch (milliseconds since 1970 UTC) that a viewer zoomed or moved to; None to go back.
+    clicked : callable
+        Called with the key and the number of the frame whose point was clicked.
+    """
+
+    def __init__(
+        self,
+        palette: theme.Palette,
+        zoomed: Callable[[tuple[float, float] | None], None],
+        clicked: Callable[[str, int], None],
+    ) -> None:
         self._palette = palette
-        self._time_range = DataRange1d(range_padding=0.02, only_visible=True)
+        self._zoomed, self._clicked = zoomed, clicked
+        self.time_range = Range1d(0.0, 1.0, name="time_range")
         self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
         self._strips: dict[str, _Strip] = {}
         self._waiting = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width")
         self.root: Column = column(self._waiting, sizing_mode="stretch_both", name="curves", spacing=2)
 
-    def set_window(self, window_s: float) -> None:
-        """Follow the last `window_s` seconds; infinite for the whole night."""
-        if math.isinf(window_s):
-            self._time_range.update(follow=None, follow_interval=None)
-        else:
-            self._time_range.update(follow="end", follow_interval=1000.0 * window_s)
+    def stretch_ms(self) -> tuple[float, float]:
+        """The stretch of time on the screen."""
+        return float(self.time_range.start), float(self.time_range.end)
 
-    def update(self, view: NightView, curves: Mapping[str, CurveView] | None) -> None:
+    def update(self, view: NightView, curves: Mapping[str, CurveView] | None, look: Look) -> None:
         """Bring the strips to a snapshot of the night."""
         if view.keys.keys() != self._strips.keys():
             self._lay_out(view)
-        for key, strip in self._strips.items():
-            curve = None if curves is None else curves.get(key)
-            if curve is not None:
-                strip.update(view.keys[key], curve)
-        if self._strips:
-            *_, last = self._strips.values()
-            last.show_axis(_axis_label(view.label, curves))
+        shown = {key: curves[key] for key in self._strips if curves is not None and key in curves}
+        self._follow(shown, look)
+        for key, curve in shown.items():
+            self._strips[key].update(view.keys[key], curve)
+        for number, strip in enumerate(self._strips.values(), start=1):
+            last = number == len(self._strips)
+            strip.label_axes(_axis_label(look.label or view.label, shown) if last else "", SCALES[look.scale])
+
+    def _follow(self, curves: Mapping[str, CurveView], look: Look) -> None:
+        """Let the axis of time follow the newest points, or show the stretch that was asked for."""
+        limits = look.span_ms
+        if limits is None:
+            ends = [curve.columns["utc_ms"][[0, -1]] for curve in curves.values() if len(curve.columns["utc_ms"])]
+            if not ends:
+                return
+            first, last = min(float(end[0]) for end in ends), max(float(end[1]) for end in ends)
+            first = first if math.isinf(look.window_s) else last - 1e3 * look.window_s
+            margin = max(0.015 * (last - first), 500.0)
+            limits = first - margin, last + margin
+        if limits != (self.time_range.start, self.time_range.end):
+            self.time_range.update(start=limits[0], end=limits[1])
 
     def _lay_out(self, view: NightView) -> None:
         for key in view.keys:
             if key not in self._strips:
-                self._strips[key] = _Strip(key, palette=self._palette, time_range=self._time_range, cursor=self._cursor)
+                self._strips[key] = self._new_strip(key)
         self._strips = {key: self._strips[key] for key in view.keys}
-        for strip in self._strips.values():
-            strip.show_axis("")
         self._waiting.visible = not self._strips
         self.root.children = [self._waiting, *(strip.figure for strip in self._strips.values())]
+
+    def _new_strip(self, key: str) -> _Strip:
+        strip = _Strip(key, palette=self._palette, time_range=self.time_range, cursor=self._cursor)
+        strip.figure.on_event(RangesUpdate, lambda event: self._zoomed((float(event.x0), float(event.x1))))
+        strip.figure.on_event(Reset, lambda _event: self._zoomed(None))
+
+        def clicked(event: PointEvent) -> None:
+            frame_id = strip.frame_at(event)
+            if frame_id is not None:
+                self._clicked(key, frame_id)
+
+        # Bokeh takes the second of two clicks within 0.3 s, wherever it was, for a double click and calls it no tap.
+        strip.figure.on_event(Tap, clicked)
+        strip.figure.on_event(DoubleTap, clicked)
+        return strip
 
     def say(self, text: str) -> None:
         """Show what is awaited, while there is no strip yet."""
@@ -194,8 +270,8 @@ class LightCurvePanel:
             self._waiting.text = text
 
 
-def _axis_label(label: str, curves: Mapping[str, CurveView] | None) -> str:
-    days = [curve.columns["utc_ms"][0] for curve in (curves or {}).values() if len(curve.columns["utc_ms"])]
+def _axis_label(label: str, curves: Mapping[str, CurveView]) -> str:
+    days = [curve.columns["utc_ms"][0] for curve in curves.values() if len(curve.columns["utc_ms"])]
     date = "" if not days else f" · night of {np.datetime64(int(min(days)), 'ms').astype('datetime64[D]')}"
     photometer = f" · {label.replace('_', ' ')}" if label else ""
     return f"UTC, middle of the exposure{date}{photometer}"

@@ -3,69 +3,136 @@
 from __future__ import annotations
 
 import importlib.resources
-import math
+from dataclasses import replace
 from html import escape
 from typing import Any
 
 import jinja2
 from bokeh.document import Document
+from bokeh.models import CustomJS, Div, TextInput
 from bokeh.themes import Theme
 
 from server import theme
+from server.curve_controls import CurveControls
 from server.feed import Feed
 from server.field_panel import FieldPanel
-from server.health_panel import HealthPanel, window_buttons
+from server.health_panel import HealthPanel
 from server.light_curve_panel import LightCurvePanel
+from server.looks import Look
+from server.middle_panel import MiddlePanel
 from server.night_view import NightView
-from server.power_spectrum_panel import PowerSpectrumPanel
+from server.view_state import ViewState, parse_state
+from stream.errors import ConfigurationError
 
 UPDATE_INTERVAL_MS = 300
-
 THEME_COOKIE = "opticam-live-theme"
 
 _FILES = importlib.resources.files("server")
 # Bokeh hands over ready HTML; the title is escaped in the template.
 _TEMPLATE = jinja2.Template((_FILES / "page.html").read_text(encoding="utf-8"), autoescape=False)
 _SCRIPT = (_FILES / "page.js").read_text(encoding="utf-8")
+_KEEP_ADDRESS = "history.replaceState(null, '', cb_obj.value ? '?' + cb_obj.value : location.pathname)"
 
 
 class Page:
-    """What one browser sees of the night."""
+    """What one browser sees of the night.
 
-    def __init__(self, feed: Feed, palette: theme.Palette) -> None:
+    Parameters
+    ----------
+    feed : Feed
+    palette : Palette
+    state : ViewState
+        What the address asked for.
+    sentences : tuple of str
+        What was wrong with it.
+    """
+
+    def __init__(self, feed: Feed, palette: theme.Palette, state: ViewState, sentences: tuple[str, ...] = ()) -> None:
         self._feed = feed
-        self._window_s = math.inf
+        self._state = state
+        self._wanted_span: list[tuple[float, float] | None] = []
+        self._paused_at: int | None = None
         self.health = HealthPanel()
-        self.window = window_buttons(self._window_chosen)
-        self.curves = LightCurvePanel(palette)
-        self.spectra = PowerSpectrumPanel(palette)
-        self.field = FieldPanel(feed, palette)
+        self.controls = CurveControls(state.look, self._look_chosen, self._stay)
+        self.controls.pause.on_change("active", lambda _name, _old, active: self._pause(bool(active)))
+        self.curves = LightCurvePanel(palette, self._wanted_span.append, self._frame_clicked)
+        self.middle = MiddlePanel(feed, palette, state, self._state_chosen)
+        self.field = FieldPanel(feed, palette, state.key, lambda key: self._state_chosen(replace(self._state, key=key)))
+        self._sentences = Div(text="", stylesheets=[theme.TEXT_STYLE], visible=False, name="sentences")
+        self._address = TextInput(value=state.query(), visible=False, name="address")
+        self._address.js_on_change("value", CustomJS(code=_KEEP_ADDRESS))
+        self.controls.root.children.extend([self._sentences, self._address])
+        self._say(sentences)
 
     def roots(self) -> list[Any]:
         """Return the models that the template places, each by its name."""
-        return [self.health.root, self.window, self.curves.root, self.spectra.root, self.field.root]
+        return [self.health.root, self.controls.root, self.curves.root, self.middle.root, self.field.root]
 
     def update(self) -> None:
         """Bring every panel to the newest snapshot; costs little where nothing changed."""
-        curves = self._feed.curves(self._window_s)
+        self._take_zoom()
+        look = replace(self._state.look, spectra=self._state.tab == "spectra")
+        try:
+            curves = self._feed.curves(look)
+        except ConfigurationError as problem:
+            self._say((str(problem),))
+            self._look_chosen(replace(self._state.look, label=""))
+            return
         view = self._feed.view
         self.health.update(view)
+        if self._paused_at is not None:
+            self.controls.say_paused(max(0, _n_frames(view) - self._paused_at))
+            return
         if not view.keys:
             self.curves.say(_awaited(view))
-        self.curves.update(view, curves)
-        self.spectra.update(view, curves)
+        self.curves.update(view, curves, look)
+        self.middle.update(view, curves, self._state)
         self.field.update(view)
 
-    def _window_chosen(self, window_s: float) -> None:
-        self._window_s = window_s
-        self.curves.set_window(window_s)
-        self.update()
+    def _take_zoom(self) -> None:
+        """Several strips tell of one zoom, and a wheel of many: the last word counts."""
+        if not self._wanted_span:
+            return
+        span = self._wanted_span[-1]
+        self._wanted_span.clear()
+        look = self._state.look
+        if span != look.span_ms and (span is None or span[0] < span[1]):
+            self._look_chosen(replace(look, span_ms=span))
+
+    def _stay(self) -> None:
+        span = self.curves.stretch_ms()
+        if span[0] < span[1]:
+            self._look_chosen(replace(self._state.look, span_ms=span))
+
+    def _look_chosen(self, look: Look) -> None:
+        self.controls.show(look)
+        self._state_chosen(replace(self._state, look=look))
+
+    def _frame_clicked(self, key: str, frame_id: int) -> None:
+        self.middle.show_frame(key, frame_id)
+        self._state_chosen(replace(self._state, tab="frame"))
+
+    def _state_chosen(self, state: ViewState) -> None:
+        self._state = state
+        if self._address.value != state.query():
+            self._address.value = state.query()
+        self.middle.update(self._feed.view, None, state)
+
+    def _pause(self, active: bool) -> None:
+        self._paused_at = _n_frames(self._feed.view) if active else None
+        self.controls.say_paused(0 if active else None)
+
+    def _say(self, sentences: tuple[str, ...]) -> None:
+        text = "".join(f"<div class='problem'>{escape(sentence)}</div>" for sentence in sentences)
+        self._sentences.update(text=text, visible=bool(text))
 
 
 def make_document(document: Document, feed: Feed) -> None:
     """Fill a new document; called once for each browser that opens the page."""
-    palette = theme.PALETTES[_theme_of(document)]
-    page = Page(feed, palette)
+    context = document.session_context
+    request = None if context is None else context.request
+    palette = theme.PALETTES[theme_name({} if request is None else request.cookies)]
+    page = Page(feed, palette, *parse_state({} if request is None else request.arguments))
     page.update()
     document.title = f"{feed.view.name} · opticam-live"
     document.template = _TEMPLATE
@@ -83,12 +150,14 @@ def make_document(document: Document, feed: Feed) -> None:
     document.add_periodic_callback(page.update, UPDATE_INTERVAL_MS)
 
 
-def _theme_of(document: Document) -> str:
+def theme_name(cookies: dict[str, str]) -> str:
     """The theme that this browser asked for last; the default where it never did, or for one that there is not."""
-    context = document.session_context
-    cookies = {} if context is None or context.request is None else context.request.cookies
     name = cookies.get(THEME_COOKIE, theme.DEFAULT)
     return name if name in theme.PALETTES else theme.DEFAULT
+
+
+def _n_frames(view: NightView) -> int:
+    return sum(shown.n_frames for shown in view.keys.values())
 
 
 def _awaited(view: NightView) -> str:

@@ -46,30 +46,37 @@ def read_picture(path: Path, *, frame_id: int) -> Picture | None:
     runs, so an absent file is no error here. Frames of the ledger were read by a worker before, so that a file over
     which a library crashes has met it there.
     """
+    found = read_image(path)
+    if found is None:
+        return None
+    image, _header = found
+    return Picture(frame_id, path.name, stretch(downsample(image, MAX_SIDE_PX)), (image.shape[0], image.shape[1]))
+
+
+def read_image(path: Path) -> tuple[NDArray[np.float32], Any] | None:
+    """Read the pixels of a frame and its header (an astropy one); None where there is no longer a readable image."""
     from astropy.io import fits
 
     wanted = parse_frame_name(path.name)
     try:
         with fits.open(file_of(path), memmap=False) as hdus:
-            image = _image_of(hdus, wanted)
+            found = _image_of(hdus, wanted)
     except (OSError, ValueError, TypeError, EOFError, IndexError):
         return None
-    if image is None or image.ndim != 2:
-        return None
-    return Picture(frame_id, path.name, stretch(downsample(image, MAX_SIDE_PX)), (image.shape[0], image.shape[1]))
+    return None if found is None or found[0].ndim != 2 else found
 
 
-def _image_of(hdus: Any, wanted: FrameName) -> NDArray[np.float32] | None:
+def _image_of(hdus: Any, wanted: FrameName) -> tuple[NDArray[np.float32], Any] | None:
     """The image of a named place, or the first one of the file; only the plane that is shown is read."""
     if wanted.hdu is not None:
-        section = hdus[wanted.hdu].section
-        return np.asarray(section[:] if wanted.plane is None else section[wanted.plane], dtype=np.float32)
+        section, header = hdus[wanted.hdu].section, hdus[wanted.hdu].header
+        return np.asarray(section[:] if wanted.plane is None else section[wanted.plane], dtype=np.float32), header
     for hdu in hdus:
         n_axes = hdu.header.get("NAXIS") if hdu.is_image else None
         if n_axes == 2:
-            return np.asarray(hdu.data, dtype=np.float32)
+            return np.asarray(hdu.data, dtype=np.float32), hdu.header
         if n_axes == 3 and hdu.shape[0] == 1:
-            return np.asarray(hdu.section[0], dtype=np.float32)
+            return np.asarray(hdu.section[0], dtype=np.float32), hdu.header
     return None
 
 

@@ -12,8 +12,10 @@ from bokeh.models import Column, ColumnDataSource, CrosshairTool, CustomJSTicker
 from bokeh.plotting import figure
 
 from server import theme
+from server.curve_views import CurveView
 from server.light_curve_panel import whole_number_formatter
-from server.night_view import CurveView, NightView, SpectrumView
+from server.night_view import NightView
+from server.spectrum_views import SpectrumView
 
 _MIN_STRIP_PX = 130
 _LOWEST_PERCENTILE = 5.0

@@ -58,7 +58,17 @@ ALLOWED: dict[str, frozenset[str]] = {
     },
     "stream.commands": frozenset({"stream"}),
     "stream.output_commands": VOCABULARY | {"stream.export", "stream.diagnostics"},
-    "server": VOCABULARY | {"stream.analysis", "stream.plots", "stream.export", "stream.night.ledger", "server"},
+    "server": VOCABULARY
+    | {
+        "stream.analysis",
+        "stream.plots",
+        "stream.export",
+        "stream.measure.apertures",
+        "stream.measure.psf",
+        "stream.night.ledger",
+        "stream.night.night_reader",
+        "server",
+    },
     "simulator": VOCABULARY | {"simulator"},
     "opticam_live": frozenset({"stream", "server", "simulator"}),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from server.curve_views import CurveView
 from server.feed import Feed
-from server.night_view import CurveView
+from server.looks import Look
 from stream.config import APERTURE_LABEL
 from stream.errors import LedgerError
 from stream.flags import DOUBTFUL
@@ -24,7 +24,7 @@ from stream.selection import load_selection, save_selection
 from tests.night.processes import run
 from tests.server.fake_night import FREQUENCY_HZ, KEYS, RMS, VARIABLE, FakeNight, catalog_of
 
-NIGHT = math.inf
+NIGHT = Look()
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_s: float = 15.0) -> None:
@@ -45,9 +45,9 @@ def running(out: Path) -> Iterator[Feed]:
         feed.stop()
 
 
-def curve_of(feed: Feed, key: str = KEYS[0], window_s: float = NIGHT) -> CurveView:
-    wait_for(lambda: key in (feed.curves(window_s) or {}))
-    curves = feed.curves(window_s)
+def curve_of(feed: Feed, key: str = KEYS[0], look: Look = NIGHT) -> CurveView:
+    wait_for(lambda: key in (feed.curves(look) or {}))
+    curves = feed.curves(look)
     assert curves is not None
     return curves[key]
 
@@ -186,7 +186,7 @@ def test_a_window_shows_its_last_seconds_alone(tmp_path: Path) -> None:
     night.advance(500)
     night.finish()
     with running(tmp_path) as feed:
-        times = curve_of(feed, window_s=100.0).columns["utc_ms"]
+        times = curve_of(feed, look=Look(window_s=100.0)).columns["utc_ms"]
         assert times[-1] - times[0] <= 100_000.0
         assert 95 <= len(times) <= 101
         assert curve_of(feed).n_points > 480

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from server.health_panel import age_text, health_text
-from server.night_view import NightView, significant
+from server.night_view import NightView
+from server.spectrum_views import significant
 from stream.messages import NightStatus
 
 STATUS = NightStatus(

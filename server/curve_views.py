@@ -1,0 +1,266 @@
+"""Light curves as they are drawn: a stretch of a night, thinned, binned, averaged and scaled as a viewer wants it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from server.columns import Columns, GrowingThinning, robust_range
+from server.grown import GrownCurve
+from server.looks import Look
+from server.spectrum_views import SpectrumMaker, SpectrumView, no_spectrum
+from stream.analysis.relative import RelativeLightCurve
+from stream.analysis.series import TimeSeries
+from stream.flags import DOUBTFUL, flag_names
+from stream.messages import FloatArray, IntArray
+from stream.timestamps import MJD_OF_UNIX_EPOCH, SECONDS_PER_DAY
+
+MAX_CURVE_POINTS = 3000
+MAX_MEAN_POINTS = 600
+MAX_CHECK_POINTS = 1000
+_MOST_JUDGED = 20_000
+_MJD_TO_JD = 2400000.5
+_POGSON = 2.5 / math.log(10.0)
+_NUMBERS = ("utc_ms", "bjd_tdb", "flux", "flux_err", "lower", "upper", "fill_alpha", "frame_id")
+_TEXTS = ("flags", "frame")
+
+
+@dataclass(frozen=True, slots=True)
+class CurveView:
+    """A relative light curve as drawn, within one stretch of time."""
+
+    columns: Columns
+    """``utc_ms``: middle of the exposure, milliseconds since 1970 UTC. ``bjd_tdb``: days, NaN where the pointing is
+    unknown. ``flux``, ``flux_err``, ``lower``, ``upper``: on the scale of the look. ``fill_alpha``: 0 for points that
+    carry a flag of `stream.flags.DOUBTFUL`. ``flags``, ``frame``: in words."""
+    y_range: tuple[float, float]
+    n_points: int
+    """Points in the stretch before thinning and binning, NaN left out."""
+    rms: float
+    """Standard deviation of the relative flux of the points without a doubtful flag."""
+    typical_err: float
+    """Median error of the same points."""
+    spectrum: SpectrumView
+    mean: Columns = field(default_factory=dict)
+    """``utc_ms`` and ``flux`` of the rolling mean; empty where none is wanted."""
+    check: Columns = field(default_factory=dict)
+    """``utc_ms`` and ``flux`` of a comparison star over the others, shifted below the target."""
+    check_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The rows of a light curve that are looked at."""
+
+    curve: RelativeLightCurve
+    first: int
+    last: int
+
+    def part(self, name: str) -> FloatArray:
+        return getattr(self.curve, name)[self.first : self.last]
+
+    def good(self) -> IntArray:
+        """Rows, counted in the whole curve, that have a flux and no doubtful flag."""
+        fit = np.isfinite(self.part("flux")) & ((self.part("flags").astype(np.int64) & int(DOUBTFUL)) == 0)
+        return self.first + np.flatnonzero(fit)
+
+
+def empty_columns() -> dict[str, FloatArray]:
+    """Columns of a light curve without points."""
+    return {name: np.empty(0) for name in _NUMBERS} | {name: np.empty(0, dtype=object) for name in _TEXTS}
+
+
+class CurveMaker:
+    """Keeps what one look shows of one key up to date; as long as nothing changed it is the same object.
+
+    Parameters
+    ----------
+    look : Look
+    key : str
+    names : mapping of int to str
+        File of every frame.
+    clock : callable
+        Monotonic time, seconds.
+    """
+
+    def __init__(
+        self, look: Look, key: str, *, names: Mapping[int, str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._look = look
+        self._names = names
+        self._thinning, self._check_thinning = GrowingThinning(MAX_CURVE_POINTS), GrowingThinning(MAX_CHECK_POINTS)
+        self._spectrum = SpectrumMaker(key, clock)
+        self._versions = (-1, -1)
+        self._view: CurveView | None = None
+
+    def view(self, grown: GrownCurve, check: GrownCurve | None) -> CurveView:
+        """Return what is drawn of a light curve as it is now."""
+        versions = (grown.version, check.version if check else 0)
+        spectrum_is_due = self._look.spectra and self._spectrum.is_due(grown.version)
+        if self._view is None or versions != self._versions or spectrum_is_due:
+            self._view = self._made(grown, check, spectrum_is_due)
+            self._versions = versions
+        return self._view
+
+    def _made(self, grown: GrownCurve, check: GrownCurve | None, spectrum_is_due: bool) -> CurveView:
+        curve = grown.curve()
+        if curve is None or not len(curve.frame_ids):
+            return CurveView(empty_columns(), (0.9, 1.1), 0, math.nan, math.nan, no_spectrum())
+        stretch = _stretch_of(curve, self._look)
+        if spectrum_is_due:
+            self._spectrum.make(_series(stretch), grown.version)
+        good = stretch.good()
+        unit = _unit(curve, good, self._look)
+        time_s = curve.time_mjd_utc * SECONDS_PER_DAY
+        rows = self._thinning.rows(
+            time_s, curve.flux, (stretch.first, stretch.last), grown.first_changed(self._versions[0])
+        )
+        columns = self._binned(curve, good) if self._look.bin_s else self._points(curve, rows)
+        columns = _scaled(columns, self._look, unit)
+        judged = good[:: max(1, -(-len(good) // _MOST_JUDGED))]
+        view = CurveView(
+            columns=columns,
+            y_range=_y_range(columns, self._look),
+            n_points=int(np.count_nonzero(np.isfinite(stretch.part("flux")))),
+            rms=float(np.std(curve.flux[good])) if len(good) else math.nan,
+            typical_err=float(np.median(curve.flux_err[judged])) if len(good) else math.nan,
+            spectrum=self._spectrum.view,
+            mean=self._mean(curve, good, unit) if self._look.mean_s else {},
+        )
+        return self._with_check(view, check) if self._look.check and check is not None else view
+
+    def _points(self, curve: RelativeLightCurve, rows: IntArray) -> dict[str, FloatArray]:
+        flags = curve.flags[rows]
+        words = {int(each): ", ".join(flag_names(int(each))) or "none" for each in np.unique(flags)}
+        frame_ids = curve.frame_ids[rows]
+        return {
+            "utc_ms": _utc_ms(curve.time_mjd_utc[rows]),
+            "bjd_tdb": curve.time_bmjd_tdb[rows] + _MJD_TO_JD,
+            "flux": curve.flux[rows],
+            "flux_err": np.nan_to_num(curve.flux_err[rows]),
+            "fill_alpha": np.where(flags & int(DOUBTFUL), 0.0, 0.85),
+            "frame_id": frame_ids.astype(np.float64),
+            "flags": np.array([words[each] for each in flags.tolist()], dtype=object),
+            "frame": np.array([self._names.get(each, "") for each in frame_ids.tolist()], dtype=object),
+        }
+
+    def _binned(self, curve: RelativeLightCurve, good: IntArray) -> dict[str, FloatArray]:
+        """Means weighted by 1/err^2 in bins that begin at whole multiples of their width since 1970."""
+        with np.errstate(invalid="ignore"):
+            good = good[curve.flux_err[good] > 0.0]
+        if not len(good):
+            return empty_columns()
+        bins = np.floor(_utc_ms(curve.time_mjd_utc[good]) / (1e3 * self._look.bin_s))
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(bins)) + 1])
+        counts = np.diff(np.concatenate([starts, [len(good)]]))
+        weights = curve.flux_err[good] ** -2
+        total = np.add.reduceat(weights, starts)
+
+        def mean(values: FloatArray) -> FloatArray:
+            return np.add.reduceat(weights * values[good], starts) / total
+
+        return {
+            "utc_ms": _utc_ms(mean(curve.time_mjd_utc)),
+            "bjd_tdb": mean(curve.time_bmjd_tdb) + _MJD_TO_JD,
+            "flux": mean(curve.flux),
+            "flux_err": total**-0.5,
+            "fill_alpha": np.full(len(starts), 0.85),
+            "frame_id": curve.frame_ids[good[starts]].astype(np.float64),
+            "flags": np.full(len(starts), "none", dtype=object),
+            "frame": np.array([f"{count} frames" for count in counts.tolist()], dtype=object),
+        }
+
+    def _mean(self, curve: RelativeLightCurve, good: IntArray, unit: float) -> dict[str, FloatArray]:
+        """Mean of the points without a doubtful flag within half a width on either side."""
+        if not len(good):
+            return {"utc_ms": np.empty(0), "flux": np.empty(0)}
+        times, sums = curve.time_mjd_utc[good], np.concatenate([[0.0], np.cumsum(curve.flux[good])])
+        at = np.linspace(times[0], times[-1], MAX_MEAN_POINTS)
+        half = 0.5 * self._look.mean_s / SECONDS_PER_DAY
+        low, high = np.searchsorted(times, at - half), np.searchsorted(times, at + half, side="right")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = (sums[high] - sums[low]) / (high - low)
+        # A line that bridges a gap would show what nobody measured: NaN ends it there.
+        return {"utc_ms": _utc_ms(at), "flux": _on_scale(mean, self._look, unit)}
+
+    def _with_check(self, view: CurveView, check: GrownCurve) -> CurveView:
+        curve = check.curve()
+        if curve is None or not len(curve.frame_ids):
+            return view
+        stretch = _stretch_of(curve, self._look)
+        rows = self._check_thinning.rows(
+            curve.time_mjd_utc * SECONDS_PER_DAY,
+            curve.flux,
+            (stretch.first, stretch.last),
+            check.first_changed(self._versions[1]),
+        )
+        flux = _on_scale(curve.flux[rows], self._look, _unit(curve, stretch.good(), self._look))
+        below, above = robust_range(flux, np.zeros(0))
+        bottom, top = view.y_range
+        # Magnitudes grow downwards.
+        up, height, middle = math.copysign(1.0, top - bottom), abs(above - below), 0.5 * (above + below)
+        # In steps, so that the points do not tremble with the range of the target's.
+        step = 2.0 ** math.floor(math.log2(max(abs(top - bottom), 1e-9) / 16.0))
+        shift = math.floor((bottom - up * 0.6 * height - middle) / step) * step
+        lowest = min(bottom * up, (middle + shift) * up - 0.6 * height) * up
+        shifted = {"utc_ms": _utc_ms(curve.time_mjd_utc[rows]), "flux": flux + shift}
+        text = f"{curve.target} over the others, shifted"
+        return replace(view, check=shifted, check_text=text, y_range=(lowest, top))
+
+
+def _utc_ms(time_mjd: FloatArray) -> FloatArray:
+    return (time_mjd - MJD_OF_UNIX_EPOCH) * SECONDS_PER_DAY * 1e3
+
+
+def _stretch_of(curve: RelativeLightCurve, look: Look) -> _Stretch:
+    times = curve.time_mjd_utc
+    if look.span_ms is not None:
+        low, high = (MJD_OF_UNIX_EPOCH + edge_ms / 1e3 / SECONDS_PER_DAY for edge_ms in look.span_ms)
+        return _Stretch(curve, int(np.searchsorted(times, low)), int(np.searchsorted(times, high, side="right")))
+    if math.isinf(look.window_s):
+        return _Stretch(curve, 0, len(times))
+    return _Stretch(curve, int(np.searchsorted(times, times[-1] - look.window_s / SECONDS_PER_DAY)), len(times))
+
+
+def _series(stretch: _Stretch) -> TimeSeries:
+    """Seconds since the beginning of the day of the curve's first point, so that points keep their numbers."""
+    days = stretch.curve.time()
+    origin = math.floor(days[0])
+    return TimeSeries(
+        (days[stretch.first : stretch.last] - origin) * SECONDS_PER_DAY, stretch.part("flux"), stretch.part("flux_err")
+    )
+
+
+def _unit(curve: RelativeLightCurve, good: IntArray, look: Look) -> float:
+    """What fluxes are divided by: 1, or their median in the stretch."""
+    if look.scale != "shown" or not len(good):
+        return 1.0
+    level = float(np.median(curve.flux[good]))
+    return level if level > 0.0 else 1.0
+
+
+def _on_scale(flux: FloatArray, look: Look, unit: float) -> FloatArray:
+    if look.scale != "magnitude":
+        return flux / unit
+    return -_POGSON * np.log(np.where(flux > 0.0, flux, np.nan))
+
+
+def _scaled(columns: dict[str, FloatArray], look: Look, unit: float) -> dict[str, FloatArray]:
+    flux = columns["flux"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = columns["flux_err"] * _POGSON / flux if look.scale == "magnitude" else columns["flux_err"] / unit
+        scaled = _on_scale(flux, look, unit)
+    columns = columns | {"flux": scaled, "flux_err": error, "lower": scaled - error, "upper": scaled + error}
+    finite = np.isfinite(scaled)
+    return columns if finite.all() else {name: column[finite] for name, column in columns.items()}
+
+
+def _y_range(columns: Columns, look: Look) -> tuple[float, float]:
+    limits = robust_range(columns["flux"], columns["flux_err"])
+    if not len(columns["flux"]) and look.scale == "magnitude":
+        return 0.1, -0.1
+    return (limits[1], limits[0]) if look.scale == "magnitude" else limits

@@ -1,0 +1,87 @@
+"""The middle of the page: one of several panels at a time. What is not seen costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from bokeh.layouts import column
+from bokeh.models import Column, CustomJS, RadioButtonGroup
+
+from server import theme
+from server.curve_views import CurveView
+from server.feed import Feed
+from server.frame_panel import FramePanel
+from server.night_view import NightView
+from server.photometer_panel import PhotometerPanel
+from server.power_spectrum_panel import PowerSpectrumPanel
+from server.view_state import TABS, ViewState
+
+# On a phone the panel is below the curves: who asks for it wants to see it.
+_SCROLL = """
+const place = document.querySelector(".middle");
+if (window.matchMedia("(max-width: 820px)").matches && place) place.scrollIntoView({behavior: "smooth"});
+"""
+
+
+class MiddlePanel:
+    """The panels of one document, of which one is seen.
+
+    Parameters
+    ----------
+    feed : Feed
+    palette : Palette
+    state : ViewState
+        What is seen at first.
+    chosen : callable
+        Called with what a viewer chose instead.
+    """
+
+    def __init__(
+        self, feed: Feed, palette: theme.Palette, state: ViewState, chosen: Callable[[ViewState], None]
+    ) -> None:
+        self._state = state
+        self._chosen = chosen
+        self._spectra = PowerSpectrumPanel(palette)
+        self._photometers = PhotometerPanel(feed, self._photometer_chosen)
+        self._frame = FramePanel(feed, palette)
+        self._panels = {
+            "spectra": self._spectra.root,
+            "photometers": self._photometers.root,
+            "frame": self._frame.root,
+        }
+        self._tabs = RadioButtonGroup(
+            labels=list(TABS), active=TABS.index(state.tab), stylesheets=[theme.WIDGET_STYLE], name="tabs"
+        )
+        self._tabs.on_change("active", self._tab_chosen)
+        self._tabs.js_on_change("active", CustomJS(code=_SCROLL))
+        self.root: Column = column(self._tabs, sizing_mode="stretch_both", name="middle", spacing=2)
+        self._show()
+
+    def update(self, view: NightView, curves: Mapping[str, CurveView] | None, state: ViewState) -> None:
+        """Bring the panel that is seen to a snapshot of the night; `curves` are None where they stay."""
+        changed = state.tab != self._state.tab
+        self._state = state
+        if changed:
+            self._tabs.active = TABS.index(state.tab)
+            self._show()
+        if state.tab == "spectra":
+            self._spectra.update(view, curves)
+        elif state.tab == "photometers":
+            self._photometers.update(view, state.look.label or view.label)
+        elif state.tab == "frame":
+            self._frame.update()
+
+    def show_frame(self, key: str, frame_id: int) -> None:
+        """Read a frame, which is shown once it is there."""
+        self._frame.show(key, frame_id)
+
+    def _show(self) -> None:
+        self.root.children = [self._tabs, self._panels[self._state.tab]]
+
+    def _tab_chosen(self, _name: str, _old: object, active: int | None) -> None:
+        if active is not None and TABS[active] != self._state.tab:
+            self._chosen(replace(self._state, tab=TABS[active]))
+
+    def _photometer_chosen(self, label: str) -> None:
+        self._chosen(replace(self._state, look=replace(self._state.look, label=label)))

@@ -1,0 +1,113 @@
+"""What a viewer has chosen, as the address of the page says it: a link restores the view."""
+
+from __future__ import annotations
+
+import math
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from server.looks import Look
+from stream.errors import ConfigurationError
+
+TABS = ("spectra", "photometers", "frame")
+_LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ViewState:
+    """One viewer's choices.
+
+    Attributes
+    ----------
+    look : Look
+    tab : str
+        One of `TABS`.
+    key : str
+        Of the field; empty for the first.
+    x, y : str
+        Columns of the conditions.
+    """
+
+    look: Look = field(default_factory=Look)
+    tab: str = TABS[0]
+    key: str = ""
+    x: str = ""
+    y: str = ""
+
+    def query(self) -> str:
+        """Query of the address that restores this state; empty for that of a new page."""
+        look, new = self.look, Look()
+        fields: dict[str, str] = {}
+        if look.span_ms is not None:
+            fields |= {"from": f"{look.span_ms[0]:.0f}", "to": f"{look.span_ms[1]:.0f}"}
+        elif not math.isinf(look.window_s):
+            fields["window"] = f"{look.window_s:g}"
+        fields |= {name: f"{width:g}" for name, width in (("bin", look.bin_s), ("mean", look.mean_s)) if width}
+        fields |= {"check": "1"} if look.check else {}
+        fields |= {"scale": look.scale} if look.scale != new.scale else {}
+        fields |= {"photometer": look.label} if look.label else {}
+        fields |= {"tab": self.tab} if self.tab != TABS[0] else {}
+        fields |= {name: text for name, text in (("key", self.key), ("x", self.x), ("y", self.y)) if text}
+        return urllib.parse.urlencode(fields)
+
+
+def parse_state(arguments: Mapping[str, Sequence[bytes]]) -> tuple[ViewState, tuple[str, ...]]:
+    """Read the arguments of a request; what makes no sense is left out, with a sentence each.
+
+    Parameters
+    ----------
+    arguments : mapping of str to sequence of bytes
+        As the server has them; the last of several counts.
+    """
+    texts = {name: values[-1].decode("utf-8", "replace")[:_LONGEST] for name, values in arguments.items() if values}
+    state, sentences = ViewState(), []
+    for names, change in _CHANGES:
+        given = [texts[name] for name in names if name in texts]
+        if len(given) < len(names):
+            continue
+        try:
+            state = change(state, *given)
+        except ConfigurationError as problem:
+            sentences.append(f"the address asks for what there is not: {problem}")
+    return state, tuple(sentences)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} ({text!r}) must be a number") from error
+    if not math.isfinite(value):
+        raise ConfigurationError(f"{name} ({text!r}) must be a finite number")
+    return value
+
+
+def _with_look(state: ViewState, **changes: Any) -> ViewState:
+    return replace(state, look=replace(state.look, **changes))
+
+
+def _with_span(state: ViewState, low: str, high: str) -> ViewState:
+    return _with_look(state, span_ms=(_number("from", low), _number("to", high)))
+
+
+def _with_tab(state: ViewState, text: str) -> ViewState:
+    if text not in TABS:
+        raise ConfigurationError(f"tab ({text!r}) must be one of {', '.join(TABS)}")
+    return replace(state, tab=text)
+
+
+_CHANGES: tuple[tuple[tuple[str, ...], Callable[..., ViewState]], ...] = (
+    (("window",), lambda state, text: _with_look(state, window_s=_number("window", text))),
+    (("from", "to"), _with_span),
+    (("bin",), lambda state, text: _with_look(state, bin_s=_number("bin", text))),
+    (("mean",), lambda state, text: _with_look(state, mean_s=_number("mean", text))),
+    (("check",), lambda state, text: _with_look(state, check=text == "1")),
+    (("scale",), lambda state, text: _with_look(state, scale=text)),
+    (("photometer",), lambda state, text: _with_look(state, label=text)),
+    (("tab",), _with_tab),
+    (("key",), lambda state, text: replace(state, key=text)),
+    (("x",), lambda state, text: replace(state, x=text)),
+    (("y",), lambda state, text: replace(state, y=text)),
+)
