@@ -64,12 +64,16 @@ def check_photometer(label: str, recipe: Recipe) -> None:
 def diagnose(
     out: NightOut,
     films: Annotated[bool, typer.Option("--films/--no-films", help="Read frames again for short films.")] = True,
+    photometer: Annotated[
+        str | None,
+        typer.Option("--photometer", help="Label of the photometer whose scatter and noise are drawn, instead of all."),
+    ] = None,
 ) -> None:
     """Draw how a night went and how well it was measured: pictures in OUT/diag."""
-    draw(out, films=films)
+    draw(out, films=films, label=photometer)
 
 
-def draw(out: Path, *, films: bool = True) -> None:
+def draw(out: Path, *, films: bool = True, label: str | None = None) -> None:
     """Write all diagnostics of a night with a progress bar, and say what could not be drawn and why."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -80,7 +84,10 @@ def draw(out: Path, *, films: bool = True) -> None:
     with Progress(*columns, console=Console(file=sys.stderr)) as progress:
         task = progress.add_task("diagnostics", total=None)
         diagnosis = write_all(
-            out, films=films, on_progress=lambda done, total: progress.update(task, completed=done, total=total)
+            out,
+            films=films,
+            label=label,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     for sentence in diagnosis.missing:
         typer.echo(f"not drawn: {sentence}")

@@ -27,7 +27,11 @@ class Diagnosis:
 
 
 def write_all(
-    out: Path, *, films: bool = True, on_progress: Callable[[int, int], None] = lambda done, total: None
+    out: Path,
+    *,
+    films: bool = True,
+    label: str | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Diagnosis:
     """Write every diagnostic that the night in `out` has the numbers for.
 
@@ -35,19 +39,21 @@ def write_all(
     ----------
     films : bool
         Write the films too; they read up to sixty frames of each key again.
+    label : str, optional
+        The photometer whose scatter and noise are drawn; by default those that light curves are written of.
     on_progress : callable
         Told how many kinds of pictures are dealt with, and of how many, before the first and after each.
 
     Raises
     ------
     LedgerError
-        If there is no ledger in `out` or it cannot be read.
+        If there is no ledger in `out` or it cannot be read, or it has no such photometer.
     ConfigurationError
         If the selection of the night names a source that does not exist.
     """
     written: list[Path] = []
     missing: list[str] = []
-    writers = list(_writers(out, films))
+    writers = list(_writers(out, films, label))
     on_progress(0, len(writers))
     for number, (name, write) in enumerate(writers, start=1):
         try:
@@ -58,9 +64,9 @@ def write_all(
     return Diagnosis(tuple(written), tuple(missing))
 
 
-def _writers(out: Path, films: bool) -> Iterator[tuple[str, Callable[[], list[Path]]]]:
-    with open_night(out) as reader:
-        labels = reader.recipe().main_labels()
+def _writers(out: Path, films: bool, label: str | None) -> Iterator[tuple[str, Callable[[], list[Path]]]]:
+    with open_night(out, label) as reader:
+        labels = (label,) if label else reader.recipe().main_labels()
     yield "header_times", lambda: [write_header_times(out)]
     yield "background", lambda: [write_background(out)]
     yield "psf", lambda: [write_psf(out)]

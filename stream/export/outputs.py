@@ -109,7 +109,7 @@ def _write_figures(out: Path, curves: Sequence[RelativeLightCurve], options: Exp
     folder = out / "plots"
     for begin, chosen in _figure_groups(curves, options).items():
         folder.mkdir(parents=True, exist_ok=True)
-        title = ", ".join(dict.fromkeys(curve.label for curve in chosen))
+        title = begin if begin != QUIETEST else "    ".join(f"{curve.key} {curve.label}" for curve in chosen)
         for name, figure in (
             ("light_curves", light_curves_figure(chosen, title)),
             ("power_spectra", power_spectra_figure(_spectra(chosen), title)),

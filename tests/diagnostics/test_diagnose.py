@@ -14,13 +14,13 @@ from PIL import Image, ImageSequence
 
 from simulator.detector import DARK_E_PER_S
 from simulator.settings import NightSettings
-from stream.diagnostics import write_apertures
+from stream.diagnostics import write_all, write_apertures
 from stream.diagnostics.apertures import photometer_of
 from stream.diagnostics.budget import night_budget
 from stream.diagnostics.folder import open_night
 from stream.diagnostics.frames import detector_of
 from stream.diagnostics.scatter import scatter_of_stars
-from stream.errors import AnalysisError
+from stream.errors import AnalysisError, LedgerError
 from stream.measure.photometry import StampGeometry
 from stream.plots.films import MOST_BYTES
 from tests.export.made_nights import make_night
@@ -93,6 +93,16 @@ def test_pictures_that_a_night_has_no_numbers_for_are_named(tmp_path: Path) -> N
         f"10 files written to {out / 'diag'}",
     ]
     assert re.search(r"Drawing diagnostics .* 14/14", result.stderr)
+
+
+def test_the_scatter_and_noise_of_one_photometer_are_drawn_alone(tmp_path: Path) -> None:
+    out = make_night(tmp_path)
+    diagnosis = write_all(out, films=False, label=LABELS[0])
+    names = {path.name for path in diagnosis.written}
+    assert {f"{LABELS[0]}_rms_vs_median.pdf", f"{LABELS[0]}_noise_budget.png"} <= names
+    assert not any(name.startswith(LABELS[1]) for name in names)
+    with pytest.raises(LedgerError, match="label 'nonsense' is no photometer of the ledger"):
+        write_all(out, label="nonsense")
 
 
 def test_stars_stay_where_they_are_in_the_film_of_a_drifting_field(night: Path) -> None:
