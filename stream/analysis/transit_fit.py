@@ -59,7 +59,7 @@ class TransitFit:
     depth, depth_err : float
         Fraction of the flux.
     middle_s, middle_err_s : float
-        Seconds of the light curve.
+        Seconds of the light curve; infinite error while it could be anywhere, as before the egress.
     duration_s, duration_err_s : float
         From first to last contact; infinite error while the egress, or the ingress, is not in the light curve.
     ingress_s : float
@@ -267,7 +267,8 @@ def _as_result(
         depth=depth,
         depth_err=depth_err,
         middle_s=zero_s + middle * span,
-        middle_err_s=middle_err * span,
+        # Farther than the light curve is long is not known at all.
+        middle_err_s=middle_err * span if middle_err < 1.0 else math.inf,
         duration_s=duration * span,
         duration_err_s=duration_err * span if has_before and has_after else math.inf,
         ingress_s=duration * shape * span,

@@ -180,9 +180,10 @@ def transits_figure(fits: Mapping[str, tuple[TimeSeries, TransitFit]], title: st
     unit, unit_s = time_unit(max(float(series.time_s[-1]) for series, _ in fits.values()))
     for index, (axes, (key, (series, fit))) in enumerate(zip(panels, fits.items(), strict=True)):
         _draw_transit(axes, series.time_s / unit_s, series, fit, colour=_colour(index))
+        known = math.isfinite(fit.middle_err_s)
+        middle = f"{fit.middle_s / unit_s:.5g} ± {fit.middle_err_s / unit_s:.1g} {unit}" if known else "not known yet"
         axes.set_title(
-            f"{key}    depth {100 * fit.depth:.3g} ± {100 * fit.depth_err:.1g} %, mid-time "
-            f"{fit.middle_s / unit_s:.5g} ± {fit.middle_err_s / unit_s:.1g} {unit}; {fit.sentence}",
+            f"{key}    depth {100 * fit.depth:.3g} ± {100 * fit.depth_err:.1g} %, mid-time {middle}; {fit.sentence}",
             loc="left",
             fontsize=8,
         )

@@ -11,6 +11,7 @@ from stream.analysis.series import TimeSeries
 from stream.analysis.transit_fit import TransitFit, TransitGuess, fit_transit
 from stream.errors import AnalysisError, ConfigurationError
 from stream.messages import FloatArray
+from stream.plots.timing import transits_figure
 from tests.analysis.signals import white_noise
 
 DEPTH, MIDDLE_S, DURATION_S, INGRESS_S, SLOPE = 0.024, 9000.0, 11_000.0, 1500.0, 0.03
@@ -70,6 +71,10 @@ def test_a_transit_that_is_not_over_has_no_duration_and_says_so() -> None:
     assert not running.complete
     assert running.sentence.endswith("not seen: egress")
     assert math.isinf(running.duration_err_s)
+    figure = transits_figure({"1:g": (transit(1, last_s=9000.0, noise=0.003), running)})
+    assert ("not known yet" in figure.axes[0].get_title(loc="left")) == math.isinf(running.middle_err_s)
+    alone = fitted(transit(1, last_s=9000.0))
+    assert math.isinf(alone.middle_err_s)
     errors = [
         fitted(transit(1, last_s=hours * HOUR_S, noise=0.003), TransitGuess(MIDDLE_S, DURATION_S)).middle_err_s
         for hours in (3.9, 4.5, 5.5)
