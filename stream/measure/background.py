@@ -81,7 +81,8 @@ def clipped_background(
         _, sigma = sums.moments(first, last)
         median = _median(ordered, rows, first, last)
         low, high = _bounds(ordered, median - clip_sigma * sigma, median + clip_sigma * sigma)
-        low, high = np.maximum(first, low), np.minimum(last, high)
+        high = np.minimum(last, high)
+        low = np.minimum(np.maximum(first, low), high)  # a row without numbers stays empty
         if (low == first).all() and (high == last).all():
             break
         first, last = low, high

@@ -1,0 +1,122 @@
+"""What is measured on stored whole numbers, and without masks, is what the slower ways and the libraries give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from photutils.aperture import CircularAperture, aperture_photometry
+
+from stream.config import APERTURE_LADDER, FORCED_PHOTOMETERS, PhotometrySettings
+from stream.measure.background import clipped_background
+from stream.measure.centroids import centre_stars
+from stream.measure.frames import Frame
+from stream.measure.medians import median_of, row_medians
+from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
+from stream.measure.psf import Psf
+from stream.messages import FloatArray
+from tests.measure.synthetic import frame_of, noisy, round_stars
+
+SHAPE, SIGMA, BLANK = (120, 130), 1.7, -5
+PSF = Psf(SIGMA**2, 0.0, SIGMA**2)
+PHOTOMETERS = (*FORCED_PHOTOMETERS, *APERTURE_LADDER)
+
+
+def measured(frame: Frame, xy: FloatArray, bad: np.ndarray | None) -> ForcedFluxes:
+    geometry = StampGeometry.for_fwhm(PSF.fwhm_px, PhotometrySettings())
+    return measure_forced_fluxes(
+        frame, xy, PSF, geometry=geometry, settings=PhotometrySettings(), photometers=PHOTOMETERS, bad_pixels=bad
+    )
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from([">i2", "<i2", ">u1", "<u2"]),
+    n_blank=st.sampled_from([0, 0, 1, 300]),
+    n_bad=st.sampled_from([0, 0, 2, 200]),
+)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_whole_numbers_give_what_floats_give(seed: int, kind: str, n_blank: int, n_bad: int) -> None:
+    """Edges, stars off the frame, blanks, bad and saturated pixels, at any scale."""
+    generator = np.random.default_rng(seed)
+    xy = generator.uniform(-8.0, 138.0, (12, 2))
+    flux = np.exp(generator.uniform(3.0, 13.0, 12))
+    top = min(np.iinfo(kind).max, 30000)
+    counts = np.clip(np.rint(noisy(30.0 + round_stars(SHAPE, xy, flux, SIGMA), generator)), 0, top)
+    blank = BLANK if kind.endswith("i2") else None
+    if blank is not None:
+        counts.flat[generator.integers(0, counts.size, n_blank)] = blank
+    bad = np.zeros(SHAPE, dtype=bool)
+    bad.flat[generator.integers(0, bad.size, n_bad)] = True
+    scale, zero = generator.uniform(0.5, 3.0), generator.uniform(-100.0, 40000.0)
+    whole = Frame("a.fit", counts.astype(kind), scale, zero, blank, frame_of(counts).facts, {})
+    floats = np.where(counts == blank, np.nan, counts * scale + zero) if blank is not None else counts * scale + zero
+    fast, slow = measured(whole, xy, bad), measured(frame_of(floats), xy, bad)
+    assert whole.integer_stamps(np.zeros((1, 2), dtype=np.intp), 5) is not None
+    assert frame_of(floats).integer_stamps(np.zeros((1, 2), dtype=np.intp), 5) is None
+    np.testing.assert_array_equal(fast.flags, slow.flags)
+    np.testing.assert_allclose(fast.sky_e_per_px, slow.sky_e_per_px, rtol=1e-9)
+    for label, (values, errors) in slow.fluxes.items():
+        np.testing.assert_allclose(fast.fluxes[label].flux_err, errors, rtol=1e-6)
+        difference = (fast.fluxes[label].flux - values) / errors
+        assert np.nanmax(np.abs(difference), initial=0.0) < 1e-5
+        np.testing.assert_array_equal(np.isnan(fast.fluxes[label].flux), np.isnan(values))
+
+
+def test_all_apertures_of_one_call_are_those_of_photutils() -> None:
+    generator = np.random.default_rng(4)
+    xy = generator.uniform(30.0, 90.0, (40, 2))
+    counts = np.rint(noisy(200.0 + round_stars(SHAPE, xy, np.full(40, 3e4), SIGMA), generator)).astype(">i2")
+    fluxes = measured(frame_of(counts), xy, None)
+    for photometer in APERTURE_LADDER:
+        assert photometer.radius_fwhm is not None
+        radius = max(photometer.radius_fwhm * PSF.fwhm_px, PhotometrySettings().aperture_min_px)
+        aperture = CircularAperture(xy, radius)
+        sums = np.asarray(aperture_photometry(counts.astype(float), aperture, method="exact")["aperture_sum"])
+        expected = sums - fluxes.sky_e_per_px * aperture.area
+        np.testing.assert_allclose(fluxes.fluxes[photometer.label].flux, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["i2", "u2", "f8"])
+def test_backgrounds_in_parts_are_those_of_single_rows(kind: str) -> None:
+    generator = np.random.default_rng(5)
+    values = np.rint(generator.normal(30000.0, 20.0, (60, 9000))).clip(0, 32767).astype(kind)
+    values[:, :50] = generator.integers(0, 32767, (60, 50))
+    together = clipped_background(values, 3.0)
+    for row in range(0, 60, 7):
+        alone = clipped_background(values[row : row + 1], 3.0)
+        assert together.level[row] == alone.level[0]
+        assert together.sigma[row] == alone.sigma[0]
+        assert together.n_pixels[row] == alone.n_pixels[0]
+
+
+def test_whole_numbers_near_the_largest_do_not_overflow() -> None:
+    values = np.array([[65000, 65010, 65020, 65030, 65535, 65535]], dtype=np.uint16)
+    missing = np.array([[False, False, False, False, True, True]])
+    found = clipped_background(values, 3.0, missing)
+    assert found.level[0] == 65015.0
+    assert found.n_pixels[0] == 4
+    nothing = clipped_background(values, 3.0, np.ones_like(missing))
+    assert np.isnan(nothing.level[0])
+    assert nothing.n_pixels[0] == 0
+
+
+def test_where_the_search_of_a_star_begins_does_not_move_its_centroid() -> None:
+    generator = np.random.default_rng(6)
+    xy = generator.uniform(20.0, 100.0, (6, 2))
+    counts = noisy(50.0 + round_stars(SHAPE, xy, np.full(6, 2e4), SIGMA), generator)
+    frame = frame_of(np.rint(counts).astype(">i2"))
+    guesses = xy + generator.uniform(-1.0, 1.0, xy.shape)
+    first = centre_stars(frame, guesses, SIGMA)
+    again = centre_stars(frame, guesses, SIGMA, starts=first.xy)
+    np.testing.assert_allclose(again.xy, first.xy, atol=2e-6)
+    np.testing.assert_allclose(again.moments, first.moments, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 7, 9])
+def test_medians_of_few_numbers(n: int) -> None:
+    values = np.random.default_rng(n).normal(size=(n, 4, 5))
+    np.testing.assert_array_equal(median_of(list(values)), np.median(values, axis=0))
+    np.testing.assert_array_equal(row_medians(values), np.median(values, axis=-1))
+    np.testing.assert_allclose(row_medians(values[..., :4]), np.median(values[..., :4], axis=-1))
