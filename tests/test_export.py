@@ -14,6 +14,7 @@ from stream.export import QUIETEST, ExportOptions, export_night, write_outputs
 from stream.flags import Flag
 from stream.messages import Selection
 from stream.night.ledger import Ledger
+from stream.output_commands import check_photometer
 from stream.selection import save_selection
 from tests.analysis.synthetic import Field
 from tests.export.made_nights import N_FRAMES, RECIPE, make_night, write_night
@@ -163,6 +164,14 @@ def test_the_quietest_photometer_of_each_key_is_written(tmp_path: Path) -> None:
     head = _head(out / "lcs" / OPTIMAL_LABEL / "1-g_source_1.csv")
     sentence = f"# choice of the photometer: {OPTIMAL_LABEL} has the least scatter of the comparison stars, "
     assert any(line.startswith(sentence) for line in head)
+
+
+def test_a_photometer_that_a_reduction_will_not_have_is_refused_before_it_begins() -> None:
+    for label in ("", QUIETEST, OPTIMAL_LABEL):
+        check_photometer(label, RECIPE)
+    sentence = f"--photometer 'nonsense' must be quietest or a photometer of the recipe: {APERTURE_LABEL}, "
+    with pytest.raises(ConfigurationError, match=sentence):
+        check_photometer("nonsense", RECIPE)
 
 
 def test_one_photometer_alone_is_written(night: Path, tmp_path: Path) -> None:

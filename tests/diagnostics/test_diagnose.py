@@ -44,7 +44,8 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> SimulatedNight:
 @pytest.fixture(scope="module")
 def night(simulated: SimulatedNight) -> Path:
     folder = simulated.folder.parent
-    result = run("reduce", simulated.folder, "--out", folder / "out", "--workers", "1", timeout_s=180.0)
+    words = ("--workers", "1", "--photometer", "quietest")
+    result = run("reduce", simulated.folder, "--out", folder / "out", *words, timeout_s=180.0)
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith(f"\n14 files written to {folder / 'out' / 'diag'}\n")
     assert re.search(r"Drawing diagnostics .* 14/14", result.stderr)
@@ -71,6 +72,15 @@ def test_every_picture_is_there_and_can_be_read(night: Path) -> None:
             assert path.read_bytes().startswith(b"%PDF")
         else:
             assert np.ptp(np.asarray(imread(path))) > 0
+
+
+def test_the_light_curve_of_the_quietest_photometer_was_written(night: Path) -> None:
+    assert (night / "plots" / "quietest_light_curves.png").is_file()
+    with open_night(night) as reader:
+        labels = reader.recipe().labels()
+    (written,) = (night / "lcs").iterdir()
+    assert written.name in labels
+    assert len(list((night / "relative_light_curves").glob(f"{written.name}_source_*_1-g_light_curve.csv"))) == 1
 
 
 def test_pictures_that_a_night_has_no_numbers_for_are_named(tmp_path: Path) -> None:
