@@ -20,7 +20,7 @@ from stream.analysis.relative import RelativeLightCurve
 from stream.analysis.series import TimeSeries
 from stream.analysis.timing_methods import TimingMethods, named
 from stream.analysis.transit_fit import TransitGuess
-from stream.errors import ConfigurationError
+from stream.errors import AnalysisError, ConfigurationError
 from stream.flags import DOUBTFUL
 from stream.messages import FloatArray
 from stream.notebook import SavableFigure, say, show_figure
@@ -123,7 +123,12 @@ class Analyzer(TimingMethods):
         """Draw power spectra and 1 % false-alarm levels into ``plots/<prefix>_<label>_power_spectra.pdf``."""
         from stream.plots import power_spectra_figure
 
-        figure = power_spectra_figure(self.lomb_scargle(), self._title(title), levels=self.false_alarm_levels())
+        spectra = self.lomb_scargle()
+        try:
+            levels = self.false_alarm_levels()
+        except AnalysisError:  # a few points have a spectrum, but no level
+            levels = {}
+        figure = power_spectra_figure(spectra, self._title(title), levels=levels)
         return self._save(figure, "power_spectra", show)
 
     def plot_fold(

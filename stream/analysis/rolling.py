@@ -149,7 +149,12 @@ class RollingSpectrum:
         self._points = good
 
     def _start_anew(self, good: TimeSeries, cadence: float, span: float) -> None:
-        self._grid = frequency_grid(span * _GROWTH, cadence, settings=self._settings)
+        fitting = frequency_grid(span, cadence, settings=self._settings)
+        grid = frequency_grid(span * _GROWTH, cadence, settings=self._settings)
+        # As far up as the grid of the present span, which may be the only frequency of two cycles.
+        highest = fitting.first_hz + fitting.step_hz * (fitting.n_frequencies - 1)
+        n_frequencies = math.ceil((highest - grid.first_hz) / grid.step_hz - 1e-9) + 1
+        self._grid = Grid(grid.first_hz, grid.step_hz, max(grid.n_frequencies, n_frequencies))
         self._cadence_s, self._n_updates = cadence, 0
         self._origin_s = float(good.time_s[0])
         self._level = float(np.average(good.flux, weights=good.flux_err**-2))

@@ -13,6 +13,9 @@ from stream.analysis.sinusoid import FEWEST_POINTS
 from stream.errors import ConfigurationError
 from stream.messages import FloatArray
 
+_FEWEST_POINTS = 10
+"""Of fewer points a sinusoid with a mean explains too much for a limit of extreme values to hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class FalseAlarmLevel:
@@ -66,13 +69,13 @@ def false_alarm_level(spectrum: PowerSpectrum, series: TimeSeries, probability: 
     ConfigurationError
         If the probability is not between 0 and 1.
     AnalysisError
-        If the light curve is too short for a spectrum.
+        If the light curve has fewer than ten measured points of different times.
     """
     from astropy.timeseries import LombScargle
 
     if not 0.0 < probability < 1.0:
         raise ConfigurationError(f"probability ({probability}) of a false alarm must be between 0 and 1")
-    good = measured_points(series, "a false-alarm level", fewest=FEWEST_POINTS)
+    good = measured_points(series, "a false-alarm level", fewest=_FEWEST_POINTS)
     model = LombScargle(good.time_s - good.time_s[0], good.flux, good.flux_err)
     share = model.false_alarm_level(
         probability, method="baluev", maximum_frequency=float(spectrum.frequency_hz[-1]), samples_per_peak=5

@@ -115,6 +115,11 @@ def test_false_alarm_levels_are_named_on_the_figure(night: Analyzer) -> None:
         assert spectrum.noise_level < levels[key].power < spectrum.peak_power
     (note,) = [text.get_text() for text in night.plot_power_spectra(show=False).axes[1].texts]  # type: ignore[attr-defined]
     assert note == "false alarms 1 %, Baluev (2008), white noise"
+    few = relative_light_curve(Field(variable=2, n_frames=8).make(), 2, (1, 3, 4))
+    short = replace(night, light_curves={"1:g": few})
+    with pytest.raises(AnalysisError, match="light curve of 1:g: a false-alarm level needs at least 10"):
+        short.false_alarm_levels()
+    assert not short.plot_power_spectra(show=False).axes[0].texts  # type: ignore[attr-defined]
 
 
 def test_what_was_detrended_is_said_and_the_signal_stays(night: Analyzer) -> None:
