@@ -116,5 +116,5 @@ def _of_length(night: LongNight) -> Iterator[Budget]:
     yield Budget(words, 1.1, after / before)
     yield Budget(f"the page of {n_long} frames answers, after `opticam-live serve`", 2.0, night.ledgers[-1].page_s, "s")
     for role, limit_mb in _MEMORY_MB.items():
-        largest = max(use.memory_mb for use in long.memory if use.role == role)
-        yield Budget(f"memory of the {role} process after {n_long} frames", limit_mb, largest, "MB")
+        largest = max(use.memory_mb for _, one in night.live for use in one.memory if use.role == role)
+        yield Budget(f"memory of the {role} process, up to {n_long} frames", limit_mb, largest, "MB")

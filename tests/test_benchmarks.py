@@ -141,8 +141,8 @@ def test_long_nights_have_budgets_for_memory_and_growth() -> None:
     night = LongNight([cost, cost], [live(1000, 4.0, 100.0), live(100_000, 4.6, 240.0)])
     met = {row[0]: row[3] for row in budget_section(Findings(night=night)).rows}
     assert met["core time of night and workers a frame, 100000th over 1000th frame"] == "missed"
-    assert met["memory of the worker process after 100000 frames"] == "missed"
-    assert met["memory of the night process after 100000 frames"] == "met"
+    assert met["memory of the worker process, up to 100000 frames"] == "missed"
+    assert met["memory of the night process, up to 100000 frames"] == "met"
     assert met["the page of 100000 frames answers, after `opticam-live serve`"] == "met"
     assert ledger_section(night).rows[1][:3] == ("100000", "0.050", "1500")
     assert [row[:2] for row in memory_section(night).rows[:3]] == [
