@@ -23,21 +23,17 @@ _PER_SOURCE = ("flux", "flux_err", "flags")
 _INTEGERS = ("frame_ids", "flags")
 
 
-class KeyColumns:
-    """Light curves of all sources of one key with one photometer, kept in order of time while frames come in any.
+class OrderedColumns:
+    """Columns of the frames of one key, kept in order of time while frames come in any; ``frame_ids`` tells them apart.
 
     Parameters
     ----------
-    key, label : str
-        Key and photometer.
-    n_sources : int
-        Sources of the catalog.
+    widths : mapping of str to int or None
+        Numbers a frame of each column; None for a column of plain numbers.
     """
 
-    def __init__(self, key: str, label: str, *, n_sources: int) -> None:
-        self.key = key
-        self.label = label
-        self.n_sources = n_sources
+    def __init__(self, widths: Mapping[str, int | None]) -> None:
+        self._widths = dict(widths)
         self._n = 0
         self._known: set[int] = set()
         self._starts: list[int] = []
@@ -54,6 +50,70 @@ class KeyColumns:
     def first_changed(self, since: int) -> int:
         """The first row that is new or has moved since there were `since` merges; the number of rows if none has."""
         return min(self._starts[since:], default=self._n)
+
+    def _allocate(self, capacity: int) -> dict[str, NDArray[Any]]:
+        return {
+            name: np.empty(
+                (capacity,) if width is None else (capacity, width), dtype=np.int64 if name in _INTEGERS else np.float64
+            )
+            for name, width in self._widths.items()
+        }
+
+    def _merge(self, block: Columns) -> int:
+        new = self._unknown(block["frame_ids"])
+        if len(new) == 0:
+            return 0
+        times = block["time_mjd_utc"][new]
+        # Only the rows from here on move; nearly always that is a handful.
+        start = int(np.searchsorted(self._arrays["time_mjd_utc"][: self._n], times.min(), side="right"))
+        total = self._n + len(new)
+        self._reserve(total)
+        tail_times = np.concatenate([self._arrays["time_mjd_utc"][start : self._n], times])
+        tail_ids = np.concatenate([self._arrays["frame_ids"][start : self._n], block["frame_ids"][new]])
+        order = np.lexsort((tail_ids, tail_times))
+        for name, array in self._arrays.items():
+            tail = np.concatenate([array[start : self._n], block[name][new]])
+            array[start:total] = tail[order]
+        self._n = total
+        self._starts.append(start)
+        self._known.update(block["frame_ids"][new].tolist())
+        return len(new)
+
+    def _unknown(self, frame_ids: IntArray) -> IntArray:
+        seen: set[int] = set()
+        new = []
+        for index, frame_id in enumerate(frame_ids.tolist()):
+            if frame_id not in self._known and frame_id not in seen:
+                seen.add(frame_id)
+                new.append(index)
+        return np.array(new, dtype=np.int64)
+
+    def _reserve(self, total: int) -> None:
+        capacity = len(self._arrays["frame_ids"])
+        if total <= capacity:
+            return
+        grown = self._allocate(max(total, 2 * capacity))
+        for name, array in grown.items():
+            array[: self._n] = self._arrays[name][: self._n]
+        self._arrays = grown
+
+
+class KeyColumns(OrderedColumns):
+    """Light curves of all sources of one key with one photometer.
+
+    Parameters
+    ----------
+    key, label : str
+        Key and photometer.
+    n_sources : int
+        Sources of the catalog.
+    """
+
+    def __init__(self, key: str, label: str, *, n_sources: int) -> None:
+        super().__init__({**dict.fromkeys(_PER_FRAME), **dict.fromkeys(_PER_SOURCE, n_sources)})
+        self.key = key
+        self.label = label
+        self.n_sources = n_sources
 
     def load(self, fluxes: SourceFluxes) -> int:
         """Add what a ledger holds; returns how many frames were new."""
@@ -97,51 +157,6 @@ class KeyColumns:
         return SourceFluxes(
             key=self.key, label=self.label, **{name: array[: self._n] for name, array in self._arrays.items()}
         )
-
-    def _allocate(self, capacity: int) -> dict[str, NDArray[Any]]:
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_PER_FRAME, (capacity,))
-        shapes |= dict.fromkeys(_PER_SOURCE, (capacity, self.n_sources))
-        return {
-            name: np.empty(shape, dtype=np.int64 if name in _INTEGERS else np.float64) for name, shape in shapes.items()
-        }
-
-    def _merge(self, block: Columns) -> int:
-        new = self._unknown(block["frame_ids"])
-        if len(new) == 0:
-            return 0
-        times = block["time_mjd_utc"][new]
-        # Only the rows from here on move; nearly always that is a handful.
-        start = int(np.searchsorted(self._arrays["time_mjd_utc"][: self._n], times.min(), side="right"))
-        total = self._n + len(new)
-        self._reserve(total)
-        tail_times = np.concatenate([self._arrays["time_mjd_utc"][start : self._n], times])
-        tail_ids = np.concatenate([self._arrays["frame_ids"][start : self._n], block["frame_ids"][new]])
-        order = np.lexsort((tail_ids, tail_times))
-        for name, array in self._arrays.items():
-            tail = np.concatenate([array[start : self._n], block[name][new]])
-            array[start:total] = tail[order]
-        self._n = total
-        self._starts.append(start)
-        self._known.update(block["frame_ids"][new].tolist())
-        return len(new)
-
-    def _unknown(self, frame_ids: IntArray) -> IntArray:
-        seen: set[int] = set()
-        new = []
-        for index, frame_id in enumerate(frame_ids.tolist()):
-            if frame_id not in self._known and frame_id not in seen:
-                seen.add(frame_id)
-                new.append(index)
-        return np.array(new, dtype=np.int64)
-
-    def _reserve(self, total: int) -> None:
-        capacity = len(self._arrays["frame_ids"])
-        if total <= capacity:
-            return
-        grown = self._allocate(max(total, 2 * capacity))
-        for name, array in grown.items():
-            array[: self._n] = self._arrays[name][: self._n]
-        self._arrays = grown
 
 
 def _source_rows(label: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 
 from server import selecting
 from server.columns import KeyColumns
+from server.conditions import ConditionColumns, ConditionLook, ConditionView
 from server.curve_views import CurveView
 from server.looks import Look
 from server.night_model import NightModel
@@ -72,6 +73,8 @@ class Feed:
         self._pictures: dict[str, Picture] = {}
         self._latest: dict[str, FrameMeasured] = {}
         self._attended: dict[Look, float] = {}
+        self._attended_conditions: dict[ConditionLook, float] = {}
+        self._conditions: dict[ConditionLook, dict[str, ConditionView]] = {}
         self._choosing = threading.Lock()
         self._executor = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="reader")
         self._stopping = threading.Event()
@@ -136,6 +139,11 @@ class Feed:
         self._attended[look] = time.monotonic()
         curves = self._view.curves.get(look)
         return None if curves is None else dict(curves)
+
+    def conditions(self, look: ConditionLook) -> dict[str, ConditionView] | None:
+        """Measured columns as one look wants them, by key; None until they are made. Kept up to date as `curves`."""
+        self._attended_conditions[look] = time.monotonic()
+        return self._conditions.get(look)
 
     def picture(self, key: str) -> Picture | None:
         """Return the newest picture of a key; None where no frame can be read any more."""
@@ -211,6 +219,7 @@ class Feed:
             self._due_s["ledger"] = now + LEDGER_INTERVAL_S
             self._subscription.look()
             self._follow_ledger()
+            self._renew_conditions()
         self._dirty |= self._model.refresh()
         self._publish()
 
@@ -262,6 +271,8 @@ class Feed:
                 self._read_catalogs()
             version = self._model.catalogs[key].version if key in self._model.catalogs else ""
             fitting = [frame for frame in frames if frame.catalog_version == version]
+            if key in self._model.conditions:
+                self._model.conditions[key].insert(frames)
             if fitting:
                 for place, columns in self._model.columns.items():
                     if place[1] == key:
@@ -345,6 +356,18 @@ class Feed:
         for key, catalog in self._model.catalogs.items():
             if (label, key) not in self._model.columns:
                 self._model.columns[(label, key)] = self._columns_of(catalog, label)
+
+    def _renew_conditions(self) -> None:
+        """Bring the conditions that somebody looks at up to date."""
+        oldest = time.monotonic() - ATTENTION_S
+        looks = {look for look, asked_s in list(self._attended_conditions.items()) if asked_s >= oldest}
+        if looks:
+            for key, catalog in self._model.catalogs.items():
+                if key not in self._model.conditions:
+                    self._model.conditions[key] = ConditionColumns(self._reader.conditions(key), catalog)
+        self._conditions = {look: self._model.condition_views(look) for look in looks}
+        for look in set(self._attended_conditions) - looks:
+            self._attended_conditions.pop(look, None)
 
     def _publish(self) -> None:
         oldest = time.monotonic() - ATTENTION_S

@@ -152,7 +152,7 @@ def _stamp(
         pixels=pixels,
         x=table["x"] - corner[0],
         y=table["y"] - corner[1],
-        apertures=_apertures(frame, recipe, catalog),
+        apertures=_apertures(frame, recipe, catalog, label=label),
         orientation_deg=frame.orientation_deg,
         sentence=sentence,
     )
@@ -179,8 +179,8 @@ def _cut(
     return stretch(square), (x, y)
 
 
-def _apertures(frame: FrameMeasured, recipe: Recipe, catalog: Catalog) -> tuple[Aperture, ...]:
-    """Apertures of the photometers that have one, as they were on this frame."""
+def _apertures(frame: FrameMeasured, recipe: Recipe, catalog: Catalog, *, label: str) -> tuple[Aperture, ...]:
+    """Apertures of the standard photometers and of the one that is shown, as they were on this frame."""
     major, minor = frame.semi_major_sigma_px, frame.semi_minor_sigma_px
     if not (math.isfinite(major) and math.isfinite(minor) and minor > 0.0):
         return ()
@@ -196,6 +196,6 @@ def _apertures(frame: FrameMeasured, recipe: Recipe, catalog: Catalog) -> tuple[
     apertures = [
         aperture_on_frame(one, psf, settings, inner_px=inner, half_side_px=math.ceil(outer) + 1)
         for one in recipe.photometers
-        if one.kind == "aperture"
+        if one.kind == "aperture" and (not one.name or one.label == label)
     ]
     return tuple(dict.fromkeys(apertures))

@@ -46,7 +46,12 @@ class FramePanel:
             text=_NOTHING_CLICKED, stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width", name="frame_text"
         )
         self.root: Column = column(
-            self.figure, self._text, sizing_mode="stretch_both", styles={"overflow-y": "auto"}, name="frame"
+            self.figure,
+            self._text,
+            sizing_mode="stretch_both",
+            stylesheets=[theme.PANEL_SHOWN_STYLE],
+            styles={"overflow-y": "auto"},
+            name="frame",
         )
 
     def show(self, key: str, frame_id: int) -> None:
@@ -78,6 +83,7 @@ class FramePanel:
             toolbar_location=None,
             min_border=0,
             visible=False,
+            styles={"flex": "0 0 auto"},
             name="frame_figure",
         )
         plot.axis.visible = False

@@ -9,6 +9,7 @@ from bokeh.layouts import column
 from bokeh.models import Column, CustomJS, RadioButtonGroup
 
 from server import theme
+from server.conditions_panel import ConditionsPanel
 from server.curve_views import CurveView
 from server.feed import Feed
 from server.frame_panel import FramePanel
@@ -35,18 +36,27 @@ class MiddlePanel:
         What is seen at first.
     chosen : callable
         Called with what a viewer chose instead.
+    clicked : callable
+        Called with the key and the number of the frame whose point was clicked.
     """
 
     def __init__(
-        self, feed: Feed, palette: theme.Palette, state: ViewState, chosen: Callable[[ViewState], None]
+        self,
+        feed: Feed,
+        palette: theme.Palette,
+        state: ViewState,
+        chosen: Callable[[ViewState], None],
+        clicked: Callable[[str, int], None],
     ) -> None:
         self._state = state
         self._chosen = chosen
         self._spectra = PowerSpectrumPanel(palette)
         self._photometers = PhotometerPanel(feed, self._photometer_chosen)
         self._frame = FramePanel(feed, palette)
+        self._conditions = ConditionsPanel(feed, palette, self._columns_chosen, clicked)
         self._panels = {
             "spectra": self._spectra.root,
+            "conditions": self._conditions.root,
             "photometers": self._photometers.root,
             "frame": self._frame.root,
         }
@@ -67,6 +77,8 @@ class MiddlePanel:
             self._show()
         if state.tab == "spectra":
             self._spectra.update(view, curves)
+        elif state.tab == "conditions":
+            self._conditions.update(view, state)
         elif state.tab == "photometers":
             self._photometers.update(view, state.look.label or view.label)
         elif state.tab == "frame":
@@ -82,6 +94,9 @@ class MiddlePanel:
     def _tab_chosen(self, _name: str, _old: object, active: int | None) -> None:
         if active is not None and TABS[active] != self._state.tab:
             self._chosen(replace(self._state, tab=TABS[active]))
+
+    def _columns_chosen(self, x: str, y: str) -> None:
+        self._chosen(replace(self._state, x=x, y=y))
 
     def _photometer_chosen(self, label: str) -> None:
         self._chosen(replace(self._state, look=replace(self._state.look, label=label)))

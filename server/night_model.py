@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection
 
 from server.columns import KeyColumns
+from server.conditions import ConditionColumns, ConditionLook, ConditionView, condition_view
 from server.curve_views import CurveMaker, CurveView
 from server.grown import GrownCurve
 from server.looks import Look
@@ -40,6 +41,8 @@ class NightModel:
         """File of every frame."""
         self.problem = ""
         """Why the selection cannot be applied; empty where it can."""
+        self.conditions: dict[str, ConditionColumns] = {}
+        """Columns of the frames of each key, once somebody has asked for them."""
         self._clock = clock
         self._selection = Selection()
         self._choices: dict[str, KeyChoice] = {}
@@ -64,6 +67,7 @@ class NightModel:
             del self.columns[place]
         self._makers = {place: maker for place, maker in self._makers.items() if place[1] != catalog.key}
         self._grown = {place: grown for place, grown in self._grown.items() if place[1] != catalog.key}
+        self.conditions.pop(catalog.key, None)
         self.columns[(self.label, catalog.key)] = columns
         self.positions[catalog.key] = catalog.positions()
         self._choose_at = None
@@ -100,6 +104,16 @@ class NightModel:
                 self._makers[(look, key)] = CurveMaker(look, key, names=self.names, clock=self._clock)
             views[key] = self._makers[(look, key)].view(grown, check)
         return views
+
+    def condition_views(self, look: ConditionLook) -> dict[str, ConditionView]:
+        """Return measured columns as one look wants them, of the keys whose columns were read."""
+        label = look.label or self.label
+        return {
+            key: condition_view(
+                columns, look, self._grown_curve(label, key).curve() if (label, key) in self.columns else None
+            )
+            for key, columns in sorted(self.conditions.items())
+        }
 
     def forget_all_but(self, looks: Collection[Look]) -> None:
         """Free what nobody looks at any more."""

@@ -56,7 +56,7 @@ class Page:
         self.controls = CurveControls(state.look, self._look_chosen, self._stay)
         self.controls.pause.on_change("active", lambda _name, _old, active: self._pause(bool(active)))
         self.curves = LightCurvePanel(palette, self._wanted_span.append, self._frame_clicked)
-        self.middle = MiddlePanel(feed, palette, state, self._state_chosen)
+        self.middle = MiddlePanel(feed, palette, state, self._state_chosen, self._frame_clicked)
         self.field = FieldPanel(feed, palette, state.key, lambda key: self._state_chosen(replace(self._state, key=key)))
         self._sentences = Div(text="", stylesheets=[theme.TEXT_STYLE], visible=False, name="sentences")
         self._address = TextInput(value=state.query(), visible=False, name="address")

@@ -93,7 +93,12 @@ class PhotometerPanel:
         self._again.on_click(self._measure)
         self._table = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width", name="scatters")
         self.root: Column = column(
-            self._buttons, self._table, self._again, sizing_mode="stretch_both", styles={"overflow-y": "auto"}
+            self._buttons,
+            self._table,
+            self._again,
+            sizing_mode="stretch_both",
+            stylesheets=[theme.PANEL_SHOWN_STYLE],
+            styles={"overflow-y": "auto"},
         )
 
     def update(self, view: NightView, label: str) -> None:

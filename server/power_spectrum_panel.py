@@ -150,7 +150,9 @@ class PowerSpectrumPanel:
         self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
         self._strips: dict[str, _Spectrum] = {}
         self._waiting = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width")
-        self.root: Column = column(self._waiting, sizing_mode="stretch_both", name="spectra", spacing=2)
+        self.root: Column = column(
+            self._waiting, sizing_mode="stretch_both", stylesheets=[theme.PANEL_SHOWN_STYLE], name="spectra", spacing=2
+        )
 
     def update(self, view: NightView, curves: Mapping[str, CurveView] | None) -> None:
         """Bring the spectra to a snapshot of the night."""

@@ -161,6 +161,9 @@ def plot_theme(palette: Palette) -> dict[str, Any]:
 # On a phone the page scrolls, so that a strip need not share the height of the screen with the others.
 STRIP_STYLE = "@media (max-width: 820px) { :host { min-height: 215px !important; } }"
 
+# Panels of which one is shown at a time fill the screen's height, or scroll with a phone's page.
+PANEL_SHOWN_STYLE = "@media (max-width: 820px) { :host { min-height: 690px !important; flex: 0 0 auto !important; } }"
+
 # Widgets live in shadow trees: the rules of the page do not reach them, its custom properties do.
 WIDGET_STYLE = f"""
 :host {{ color: var(--text); font: {FONT_SIZE} {FONT}; }}

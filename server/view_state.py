@@ -11,7 +11,7 @@ from typing import Any
 from server.looks import Look
 from stream.errors import ConfigurationError
 
-TABS = ("spectra", "photometers", "frame")
+TABS = ("spectra", "conditions", "photometers", "frame")
 _LONGEST = 200
 
 
