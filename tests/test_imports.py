@@ -23,6 +23,7 @@ VOCABULARY = frozenset(
         "selection",
         "coordinates",
         "atomic_files",
+        "notes",
         "frame_names",
         "header_times",
         "header_values",

@@ -80,10 +80,10 @@ class GrowingLightCurve:
         """Return the light curve, made of views that hold until the next change; None before the first solution."""
         if self._solution is None or self._fluxes is None:
             return None
-        times = {
+        times: dict[str, Any] = {
             name: getattr(self._fluxes, name) for name in ("time_mjd_utc", "time_bmjd_tdb", "frame_ids", "airmass")
         }
-        own = {name: array[: self._n] for name, array in self._arrays.items()}
+        own: dict[str, Any] = {name: array[: self._n] for name, array in self._arrays.items()}
         return replace(self._solution, **times, **own)
 
     def _extension(

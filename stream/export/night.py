@@ -22,6 +22,7 @@ from stream.config import Recipe
 from stream.errors import AnalysisError, ConfigurationError
 from stream.messages import Catalog, FloatArray, SourceFluxes
 from stream.night.night_reader import NightReader
+from stream.notes import load_notes, time_of_note
 from stream.selection import load_selection
 
 
@@ -126,7 +127,9 @@ def read_night(out: Path, options: ExportOptions = DEFAULT_OPTIONS) -> ExportNig
         }
         largest = _largest_aperture(reader, recipe, catalogs) if options.aperture_correction else {}
         peaks = peaks_of(reader, read[first])
-        night = ExportNight(recipe, catalogs, read, {}, reader.frame_paths(), _facts_of(reader, recipe), peak_adu=peaks)
+        night = ExportNight(
+            recipe, catalogs, read, {}, reader.frame_paths(), facts_of(out, reader, recipe), peak_adu=peaks
+        )
     finally:
         reader.close()
     night = _with_choices(night, out, first)
@@ -194,12 +197,14 @@ def _with_corrections(night: ExportNight, largest: Mapping[str, tuple[float, Sou
     return replace(night, corrections=corrections)
 
 
-def _facts_of(reader: NightReader, recipe: Recipe) -> dict[str, str]:
+def facts_of(out: Path, reader: NightReader, recipe: Recipe) -> dict[str, str]:
+    """What every file says of the night in `out`, the notes of its observers among it."""
     return {
         "software": software_version(),
         "instrument": recipe.instrument.name,
         "recipe": recipe.hash(),
         "folder": str(reader.folder()),
+        **{f"note {time_of_note(note)}": note.text for note in load_notes(out)},
     }
 
 
