@@ -14,22 +14,33 @@ def register(app: typer.Typer) -> None:
 
 
 def serve_night(
-    out: Annotated[Path, typer.Argument(help="Output folder of a running or finished night.", metavar="OUT")],
+    out: Annotated[
+        Path, typer.Argument(help="Output folder of a night, or a folder with nights below it.", metavar="OUT")
+    ],
     port: Annotated[int, typer.Option(help="Port of the page; 0 takes any that is free.")] = 5006,
     host: Annotated[str, typer.Option(help="localhost, 127.0.0.1 or ::1.")] = "localhost",
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process is gone.")] = None,
 ) -> None:
-    """Serve the page of a night until Ctrl-C."""
+    """Serve the page of a night, running or finished, or of all nights under a folder, until Ctrl-C."""
     from stream.night.ledger import LedgerReader
     from stream.processes import holder_of
 
-    if holder_of(out) is None:
+    if holder_of(out) is None and not _holds_nights(out):
         # Before the libraries of the page are imported, which takes a second: a mistyped name is told at once.
         LedgerReader(out).close()
     from server.serving import Address, serve
 
     _log_to(out)
     serve(out, Address(host, port), lambda address: typer.echo(f"page: {address}"), parent=parent)
+
+
+def _holds_nights(place: Path) -> bool:
+    """Whether there are nights below a folder that is none itself."""
+    from stream.night.ledger import LEDGER_FILE
+
+    if (place / LEDGER_FILE).is_file():
+        return False
+    return any(next(place.glob(f"{'*/' * depth}{LEDGER_FILE}"), None) is not None for depth in (1, 2, 3))
 
 
 def _log_to(out: Path) -> None:

@@ -23,6 +23,9 @@ from server.night_model import NightModel
 from server.night_view import NightView
 from server.pictures import Picture, read_picture
 from server.subscription import Heard, Subscription
+from server.timing_desk import TimingDesk
+from server.timing_looks import TimingLook
+from server.timing_views import TimingView
 from stream.errors import ConfigurationError, OpticamLiveError
 from stream.messages import Catalog, CatalogBuilt, FrameMeasured, FrameRejected, NightStatus, Selection
 from stream.night.night_reader import NightReader
@@ -75,6 +78,7 @@ class Feed:
         self._attended: dict[Look, float] = {}
         self._attended_conditions: dict[ConditionLook, float] = {}
         self._conditions: dict[ConditionLook, dict[str, ConditionView]] = {}
+        self._timing = TimingDesk()
         self._choosing = threading.Lock()
         self._executor = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="reader")
         self._stopping = threading.Event()
@@ -105,9 +109,27 @@ class Feed:
         """Whether a running night was found that publishes what it measures."""
         return self._subscription.is_connected
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its threads run."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody looked within the last seconds."""
+        oldest = time.monotonic() - ATTENTION_S
+        return any(asked_s >= oldest for asked_s in list(self._attended.values()))
+
+    @property
+    def last_sequence(self) -> int:
+        """Sequence of the newest outcome that is shown."""
+        return self._sequence
+
     def start(self) -> None:
         """Read the night so far, then follow it on threads of the feed's own."""
         self._reload()
+        # What a new page asks for first is there when it does.
+        self._attended[Look()] = time.monotonic()
         self._publish()
         for name, work in (("feed", self._step), ("pictures", self._look_at_frames)):
             thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
@@ -121,6 +143,7 @@ class Feed:
             thread.join(timeout=5.0)
         self._threads.clear()
         self._executor.shutdown(wait=False, cancel_futures=True)
+        self._timing.stop()
         self._subscription.close()
         self._reader.close()
 
@@ -144,6 +167,10 @@ class Feed:
         """Measured columns as one look wants them, by key; None until they are made. Kept up to date as `curves`."""
         self._attended_conditions[look] = time.monotonic()
         return self._conditions.get(look)
+
+    def timing(self, look: TimingLook) -> TimingView | None:
+        """Folds, lags, dynamic spectra or transits as one look wants them; None until they are made."""
+        return self._timing.view(look)
 
     def picture(self, key: str) -> Picture | None:
         """Return the newest picture of a key; None where no frame can be read any more."""
@@ -221,6 +248,7 @@ class Feed:
             self._follow_ledger()
             self._renew_conditions()
         self._dirty |= self._model.refresh()
+        self._timing.renew(self._model.timing_version, self._model.timing_stretches)
         self._publish()
 
     def _take(self, messages: list[Heard]) -> None:
@@ -397,8 +425,7 @@ class Feed:
     def _look_at_frames(self) -> None:
         """Make pictures of the newest frames while somebody looks."""
         self._stopping.wait(PICTURE_INTERVAL_S)
-        oldest = time.monotonic() - ATTENTION_S
-        if not any(asked_s >= oldest for asked_s in list(self._attended.values())):
+        if not self.is_watched:
             return
         for key, frame in list(self._latest.items()):
             held = self._pictures.get(key)

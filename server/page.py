@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.resources
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -16,13 +18,14 @@ from server import theme
 from server.curve_controls import CurveControls
 from server.feed import Feed
 from server.field_panel import FieldPanel
-from server.health_panel import HealthPanel
+from server.health_panel import HealthPanel, age_text
 from server.light_curve_panel import LightCurvePanel
 from server.looks import Look
 from server.middle_panel import MiddlePanel
 from server.night_view import NightView
+from server.nights import Nights, NightSummary
 from server.view_state import ViewState, parse_state
-from stream.errors import ConfigurationError
+from stream.errors import ConfigurationError, OpticamLiveError
 
 UPDATE_INTERVAL_MS = 300
 THEME_COOKIE = "opticam-live-theme"
@@ -30,8 +33,15 @@ THEME_COOKIE = "opticam-live-theme"
 _FILES = importlib.resources.files("server")
 # Bokeh hands over ready HTML; the title is escaped in the template.
 _TEMPLATE = jinja2.Template((_FILES / "page.html").read_text(encoding="utf-8"), autoescape=False)
+_PROBLEM = jinja2.Template((_FILES / "problem.html").read_text(encoding="utf-8"), autoescape=False)
+_LIST = jinja2.Template((_FILES / "nights.html").read_text(encoding="utf-8"), autoescape=True)
 _SCRIPT = (_FILES / "page.js").read_text(encoding="utf-8")
-_KEEP_ADDRESS = "history.replaceState(null, '', cb_obj.value ? '?' + cb_obj.value : location.pathname)"
+_KEEP_ADDRESS = """
+const query = new URLSearchParams(cb_obj.value), night = new URLSearchParams(location.search).get("night");
+if (night !== null) query.set("night", night);
+const text = query.toString();
+history.replaceState(null, "", location.pathname + (text ? "?" + text : ""));
+"""
 
 
 class Page:
@@ -127,22 +137,28 @@ class Page:
         self._sentences.update(text=text, visible=bool(text))
 
 
-def make_document(document: Document, feed: Feed) -> None:
+def make_document(document: Document, nights: Nights) -> None:
     """Fill a new document; called once for each browser that opens the page."""
     context = document.session_context
     request = None if context is None else context.request
+    arguments = {} if request is None else request.arguments
     palette = theme.PALETTES[theme_name({} if request is None else request.cookies)]
-    page = Page(feed, palette, *parse_state({} if request is None else request.arguments))
+    name = b"".join(arguments.get("night", [])[-1:]).decode("utf-8", "replace")
+    try:
+        feed = nights.feed(name)
+    except OpticamLiveError as problem:
+        document.title = "opticam-live"
+        document.template = _PROBLEM
+        document.template_variables.update(styles_of(palette), sentence=str(problem))
+        document.add_root(Div(text="", visible=False))
+        return
+    page = Page(feed, palette, *parse_state(arguments))
     page.update()
     document.title = f"{feed.view.name} · opticam-live"
     document.template = _TEMPLATE
     document.template_variables.update(
-        theme=palette.name,
-        themes=list(theme.PALETTES),
-        background=palette.background,
-        palette_style=palette.css(),
-        page_style=theme.PAGE_STYLE,
-        page_script=_SCRIPT,
+        styles_of(palette),
+        is_single=nights.is_single,
     )
     document.theme = Theme(json=theme.plot_theme(palette))
     for root in page.roots():
@@ -150,7 +166,24 @@ def make_document(document: Document, feed: Feed) -> None:
     document.add_periodic_callback(page.update, UPDATE_INTERVAL_MS)
 
 
-def theme_name(cookies: dict[str, str]) -> str:
+def styles_of(palette: theme.Palette) -> dict[str, Any]:
+    """What templates need of a theme."""
+    return {
+        "theme": palette.name,
+        "themes": list(theme.PALETTES),
+        "background": palette.background,
+        "palette_style": palette.css(),
+        "page_style": theme.PAGE_STYLE,
+        "page_script": _SCRIPT,
+    }
+
+
+def list_of_nights(nights: Sequence[NightSummary], palette: theme.Palette, place: str) -> str:
+    """The list of nights as a page."""
+    return _LIST.render(styles_of(palette), nights=nights, place=place, age=age_text, now=time.time())
+
+
+def theme_name(cookies: Mapping[str, str]) -> str:
     """The theme that this browser asked for last; the default where it never did, or for one that there is not."""
     name = cookies.get(THEME_COOKIE, theme.DEFAULT)
     return name if name in theme.PALETTES else theme.DEFAULT

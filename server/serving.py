@@ -22,7 +22,8 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
-from server.feed import Feed
+from server.api import routes
+from server.nights import Nights
 from server.page import make_document
 from stream.errors import ConfigurationError, LedgerError
 from stream.night.ledger import LedgerReader
@@ -48,6 +49,8 @@ def serve(out: Path, address: Address, announce: Callable[[str], None], *, paren
 
     Parameters
     ----------
+    out : Path
+        Folder of a night, or a folder with nights below it: then the page begins with their list.
     parent : int, optional
         The night process that started this one: the page ends when it is gone, however it ended.
 
@@ -63,24 +66,25 @@ def serve(out: Path, address: Address, announce: Callable[[str], None], *, paren
     if parent is not None:
         end_with_parent(parent, _end_this_process)
     _check(address)
-    if not wait_for_ledger(out, stopping):
+    nights = Nights(out)
+    if nights.is_single and not wait_for_ledger(out, stopping):
         return
-    feed = Feed(out)
     try:
-        _serve(feed, address, announce)
+        _serve(nights, address, announce)
     finally:
-        feed.stop()
+        nights.close()
         # The process ends now; taking the documents of all sessions apart one by one would take it seconds.
         gc.freeze()
 
 
-def _serve(feed: Feed, address: Address, announce: Callable[[str], None]) -> None:
+def _serve(nights: Nights, address: Address, announce: Callable[[str], None]) -> None:
     """Run the event loop until a signal; whatever a browser was just being sent is dropped then."""
     asyncio.set_event_loop(asyncio.new_event_loop())
     loop = IOLoop.current()
-    server, port = make_server(feed, address)
+    server, port = make_server(nights, address)
     on_stop_signals(lambda: loop.add_callback_from_signal(loop.stop))
-    feed.start()
+    if nights.is_single:
+        nights.feed()
     server.start()
     announce(f"http://{address.host}:{port}/".replace("//::1:", "//[::1]:"))
     loop.start()
@@ -94,7 +98,7 @@ def _end_this_process() -> None:
     os._exit(1)
 
 
-def make_server(feed: Feed, address: Address) -> tuple[BaseServer, int]:
+def make_server(nights: Nights, address: Address) -> tuple[BaseServer, int]:
     """Bind the address and make the server of the page on the running event loop; return it with its port.
 
     Raises
@@ -110,7 +114,11 @@ def make_server(feed: Feed, address: Address) -> tuple[BaseServer, int]:
         raise ConfigurationError(f"port {address.port} on {address.host} cannot be used: {error.strerror}") from error
     port = sockets[0].getsockname()[1]
     application = BokehTornado(
-        {"/": Application(FunctionHandler(partial(make_document, feed=feed)))},
+        {"/" if nights.is_single else "/night": Application(FunctionHandler(partial(make_document, nights=nights)))},
+        extra_patterns=routes(nights),
+        # Without it Bokeh would lead from / to its only application.
+        use_index=nights.is_single,
+        redirect_root=nights.is_single,
         # Named one by one: a page elsewhere must not reach this server through a visitor's browser.
         extra_websocket_origins=[f"{name}:{port}" for name in ("localhost", "127.0.0.1", "[::1]")],
         unused_session_lifetime_milliseconds=_UNUSED_SESSION_MS,

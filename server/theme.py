@@ -219,6 +219,7 @@ body {{ padding: 8px; }}
 .health > div.line {{ flex: 1 1 320px; }}
 .curves {{ grid-area: curves; overflow: hidden; }} .middle {{ grid-area: middle; overflow: hidden; }}
 .field {{ grid-area: field; overflow-y: auto; }}
+.health a {{ color: var(--accent); }}
 .name {{ margin: 0; font-size: 15px; font-weight: 650; color: var(--text); white-space: nowrap; }}
 .chrome button, .chrome select, dialog button {{ background: var(--panel); color: var(--text);
   border: 1px solid var(--grid); border-radius: 5px; font: {FONT_SIZE} {FONT}; padding: 5px 9px; min-height: 28px; }}
