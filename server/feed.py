@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from server import selecting
+from server.choosing import Chooser
 from server.columns import KeyColumns
 from server.conditions import ConditionColumns, ConditionLook, ConditionView
 from server.curve_views import CurveView
@@ -27,9 +27,10 @@ from server.timing_desk import TimingDesk
 from server.timing_looks import TimingLook
 from server.timing_views import TimingView
 from stream.errors import ConfigurationError, OpticamLiveError
-from stream.messages import Catalog, CatalogBuilt, FrameMeasured, FrameRejected, NightStatus, Selection
+from stream.messages import Catalog, CatalogBuilt, FrameMeasured, FrameRejected, NightStatus
 from stream.night.night_reader import NightReader
-from stream.selection import SELECTION_FILE, load_selection, save_selection
+from stream.notes import NOTES_FILE, Note, load_notes
+from stream.selection import SELECTION_FILE, load_selection
 
 POLL_S = 0.05
 LEDGER_INTERVAL_S = 1.0
@@ -47,7 +48,7 @@ _Found = TypeVar("_Found")
 _log = logging.getLogger(__name__)
 
 
-class Feed:
+class Feed(Chooser):
     """The night of `out`, kept up to date from `start` to `stop`.
 
     Parameters
@@ -56,6 +57,8 @@ class Feed:
         Folder of the night.
     label : str
         Photometer whose fluxes are shown.
+    address_name : str
+        What addresses call the night where several are served; empty for the only one.
 
     Raises
     ------
@@ -63,8 +66,10 @@ class Feed:
         If there is no ledger in `out` that can be read.
     """
 
-    def __init__(self, out: Path, label: str | None = None) -> None:
+    def __init__(self, out: Path, label: str | None = None, *, address_name: str = "") -> None:
+        super().__init__(out)
         self._out = out
+        self.address_name = address_name
         self._reader = NightReader(out)
         recipe = self._reader.recipe()
         self._label = label or recipe.default_label()
@@ -79,7 +84,6 @@ class Feed:
         self._attended_conditions: dict[ConditionLook, float] = {}
         self._conditions: dict[ConditionLook, dict[str, ConditionView]] = {}
         self._timing = TimingDesk()
-        self._choosing = threading.Lock()
         self._executor = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="reader")
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -92,6 +96,9 @@ class Feed:
         self._due_s = {"ledger": 0.0, "selection": 0.0}
         self._notices: tuple[str, ...] = ()
         self._selection_problem = ""
+        self._notes: tuple[Note, ...] = ()
+        self._notes_stamp: tuple[int, int] | None = (0, 0)
+        self._notes_problem = ""
         self._dirty = True
 
     @property
@@ -108,6 +115,16 @@ class Feed:
     def is_connected(self) -> bool:
         """Whether a running night was found that publishes what it measures."""
         return self._subscription.is_connected
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether its server shows no other night."""
+        return not self.address_name
+
+    @property
+    def newest_mjd(self) -> float | None:
+        """Time of the newest frame, MJD in UTC; None before the first."""
+        return max((frame.time_mjd_utc for frame in list(self._latest.values())), default=None)
 
     @property
     def is_alive(self) -> bool:
@@ -182,39 +199,8 @@ class Feed:
         """Do some reading on a thread that no viewer waits for."""
         return self._executor.submit(work, *given, **named)
 
-    def set_target(self, key: str, number: int) -> tuple[str, ...]:
-        """Make a source the target for all keys and viewers; returns a sentence a key."""
-        return self._change(
-            lambda selection, view: selecting.with_target(selection, _catalogs(view), key=key, number=number)
-        )
-
-    def toggle_comparison(self, key: str, number: int) -> tuple[str, ...]:
-        """Add or take out a comparison star for all keys and viewers; returns a sentence a key."""
-        return self._change(
-            lambda selection, view: selecting.with_comparison_toggled(
-                selection,
-                _catalogs(view),
-                {name: shown.choice for name, shown in view.keys.items() if shown.choice is not None},
-                key=key,
-                number=number,
-            )
-        )
-
-    def choose_automatically(self) -> tuple[str, ...]:
-        """Let target and comparison stars be chosen automatically again."""
-        return self._change(lambda selection, _view: selecting.automatic(selection))
-
-    def _change(self, change: Callable[[Selection, NightView], selecting.Change]) -> tuple[str, ...]:
-        with self._choosing:
-            try:
-                changed = change(load_selection(self._out), self._view)
-                save_selection(self._out, changed.selection)
-            except OpticamLiveError as problem:
-                return (str(problem),)
-            except OSError as error:
-                return (f"selection in {self._out} cannot be written: {error}",)
+    def _changed(self) -> None:
         self._due_s["selection"] = 0.0
-        return changed.sentences
 
     def _run(self, step: Callable[[], None]) -> None:
         while not self._stopping.is_set():
@@ -242,6 +228,7 @@ class Feed:
         if now >= self._due_s["selection"]:
             self._due_s["selection"] = now + SELECTION_INTERVAL_S
             self._follow_selection()
+            self._follow_notes()
         if now >= self._due_s["ledger"]:
             self._due_s["ledger"] = now + LEDGER_INTERVAL_S
             self._subscription.look()
@@ -327,12 +314,17 @@ class Feed:
             self._latest[frame.key] = frame
             self._model.positions[frame.key] = frame.source_table()[:2].T.copy()
 
+    def _follow_notes(self) -> None:
+        stamp = _stamp_of(self._out / NOTES_FILE)
+        if stamp != self._notes_stamp:
+            self._notes_stamp, self._dirty = stamp, True
+            try:
+                self._notes, self._notes_problem = load_notes(self._out), ""
+            except ConfigurationError as problem:
+                self._notes_problem = str(problem)
+
     def _follow_selection(self) -> None:
-        try:
-            stat = (self._out / SELECTION_FILE).stat()
-            stamp: tuple[int, int] | None = (stat.st_mtime_ns, stat.st_ino)
-        except FileNotFoundError:
-            stamp = None
+        stamp = _stamp_of(self._out / SELECTION_FILE)
         if stamp != self._selection_stamp:
             self._selection_stamp, self._dirty = stamp, True
             try:
@@ -419,7 +411,8 @@ class Feed:
             n_rejected=self._n_rejected,
             label=self._label,
             labels=self._labels,
-            notices=tuple(filter(None, (*self._notices, self._selection_problem))),
+            notes=self._notes,
+            notices=tuple(filter(None, (*self._notices, self._selection_problem, self._notes_problem))),
         )
 
     def _look_at_frames(self) -> None:
@@ -436,8 +429,13 @@ class Feed:
                 self._pictures[key] = picture
 
 
-def _catalogs(view: NightView) -> dict[str, Catalog]:
-    return {key: shown.catalog for key, shown in view.keys.items()}
+def _stamp_of(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is replaced; None where there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino
 
 
 def _same(fresh: dict[Look, dict[str, CurveView]], held: object) -> bool:

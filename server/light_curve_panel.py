@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from bokeh.core.properties import value
 from bokeh.events import DoubleTap, PointEvent, RangesUpdate, Reset, Tap
 from bokeh.layouts import column
 from bokeh.models import (
@@ -24,9 +25,11 @@ from bokeh.plotting import figure
 
 from server import theme
 from server.columns import Columns, change_between
-from server.curve_views import CurveView, empty_columns
+from server.curve_views import CurveView, empty_columns, on_scale
 from server.looks import SCALES, Look
 from server.night_view import KeyView, NightView
+from stream.notes import Note
+from stream.timestamps import MJD_OF_UNIX_EPOCH, SECONDS_PER_DAY
 
 TOLERANCE = 0.05
 """How far a drawn point may be from its newest value, in units of its error, before all are drawn again."""
@@ -66,6 +69,8 @@ class _Strip:
         nothing: dict[str, list[float]] = {"utc_ms": [], "flux": []}
         self._mean = ColumnDataSource(data=dict(nothing), name=f"mean_{key}")
         self._check = ColumnDataSource(data=dict(nothing), name=f"check_{key}")
+        self._model = ColumnDataSource(data=dict(nothing), name=f"model_{key}")
+        self._model_drawn: Columns = {}
         self._y_range = Range1d(0.9, 1.1)
         self._time_range = time_range
         self.figure = figure(
@@ -118,8 +123,14 @@ class _Strip:
             line_width=0.8,
         )
         plot.line("utc_ms", "flux", source=self._mean, color=self._palette.text, line_width=1.8)
+        plot.line("utc_ms", "flux", source=self._model, color=self._palette.accent, line_width=2.2)
         formatters = {"@utc_ms": "datetime"}
         plot.add_tools(HoverTool(renderers=[self._points], tooltips=_TOOLTIPS, formatters=formatters, mode="mouse"))
+
+    @property
+    def top(self) -> float:
+        """Upper limit of the axis of flux."""
+        return float(self._y_range.end)
 
     def label_axes(self, time_label: str, flux_label: str) -> None:
         """Label the axes; an empty label of the time leaves room for the curve."""
@@ -149,6 +160,15 @@ class _Strip:
             self._points.glyph.size = size
         set_range(self._y_range, curve.y_range)
         self._drawn = curve
+
+    def show_model(self, model: Columns, curve: CurveView, look: Look) -> None:
+        """Draw a model of the relative flux on the scale of the curve; an empty one takes it away."""
+        if not model and not len(self._model.data["utc_ms"]):
+            return
+        flux = on_scale(np.asarray(model["flux"]), look, curve.unit) if model else np.empty(0)
+        fresh = {"utc_ms": model["utc_ms"] if model else np.empty(0), "flux": flux}
+        if not all(np.array_equal(fresh[name], self._model_drawn.get(name, ())) for name in fresh):
+            self._model.data, self._model_drawn = dict(fresh), fresh
 
     def frame_at(self, event: PointEvent) -> int | None:
         """Number of the frame whose point was clicked, or of the nearest one within reach of a finger."""
@@ -204,7 +224,8 @@ class LightCurvePanel:
         clicked: Callable[[str, int], None],
     ) -> None:
         self._palette = palette
-        self._zoomed, self._clicked = zoomed, clicked
+        self._zoomed, self.clicked = zoomed, clicked
+        self._notes = ColumnDataSource(data={"utc_ms": [], "top": [], "text": []}, name="notes")
         self.time_range = Range1d(0.0, 1.0, name="time_range")
         self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
         self._strips: dict[str, _Strip] = {}
@@ -223,9 +244,29 @@ class LightCurvePanel:
         self._follow(shown, look)
         for key, curve in shown.items():
             self._strips[key].update(view.keys[key], curve)
+        self._show_notes(view.notes)
         for number, strip in enumerate(self._strips.values(), start=1):
             last = number == len(self._strips)
             strip.label_axes(_axis_label(look.label or view.label, shown) if last else "", SCALES[look.scale])
+
+    def _show_notes(self, notes: tuple[Note, ...]) -> None:
+        """Draw notes as lines through all strips, with their words in the first."""
+        if not self._strips or not (notes or len(self._notes.data["text"])):
+            return
+        top = next(iter(self._strips.values())).top
+        fresh = {
+            "utc_ms": [(note.time_mjd_utc - MJD_OF_UNIX_EPOCH) * SECONDS_PER_DAY * 1e3 for note in notes],
+            "top": [top] * len(notes),
+            "text": [note.text for note in notes],
+        }
+        if fresh != self._notes.data:
+            self._notes.data = fresh
+
+    def show_models(self, models: Mapping[str, Columns], curves: Mapping[str, CurveView], look: Look) -> None:
+        """Draw a model on every light curve that has one."""
+        for key, strip in self._strips.items():
+            if key in curves:
+                strip.show_model(models.get(key, {}), curves[key], look)
 
     def _follow(self, curves: Mapping[str, CurveView], look: Look) -> None:
         """Let the axis of time follow the newest points, or show the stretch that was asked for."""
@@ -251,18 +292,35 @@ class LightCurvePanel:
 
     def _new_strip(self, key: str) -> _Strip:
         strip = _Strip(key, palette=self._palette, time_range=self.time_range, cursor=self._cursor)
+        strip.figure.vspan("utc_ms", source=self._notes, color=self._palette.accent, line_dash="dashed", line_alpha=0.7)
+        if not self._strips:
+            self._write_notes_on(strip)
         strip.figure.on_event(RangesUpdate, lambda event: self._zoomed((float(event.x0), float(event.x1))))
         strip.figure.on_event(Reset, lambda _event: self._zoomed(None))
 
         def clicked(event: PointEvent) -> None:
             frame_id = strip.frame_at(event)
             if frame_id is not None:
-                self._clicked(key, frame_id)
+                self.clicked(key, frame_id)
 
         # Bokeh takes the second of two clicks within 0.3 s, wherever it was, for a double click and calls it no tap.
         strip.figure.on_event(Tap, clicked)
         strip.figure.on_event(DoubleTap, clicked)
         return strip
+
+    def _write_notes_on(self, strip: _Strip) -> None:
+        strip.figure.text(
+            "utc_ms",
+            "top",
+            text="text",
+            source=self._notes,
+            text_color=self._palette.accent,
+            text_font=value(theme.FONT),
+            text_font_size="11px",
+            text_baseline="top",
+            x_offset=4,
+            y_offset=2,
+        )
 
     def say(self, text: str) -> None:
         """Show what is awaited, while there is no strip yet."""

@@ -13,9 +13,13 @@ from server.conditions_panel import ConditionsPanel
 from server.curve_views import CurveView
 from server.feed import Feed
 from server.frame_panel import FramePanel
+from server.light_curve_panel import LightCurvePanel
 from server.night_view import NightView
 from server.photometer_panel import PhotometerPanel
 from server.power_spectrum_panel import PowerSpectrumPanel
+from server.take_away_panel import TakeAwayPanel
+from server.timing_looks import KINDS, TimingChoices, timing_look
+from server.timing_panels import TimingPanel
 from server.view_state import TABS, ViewState
 
 # On a phone the panel is below the curves: who asks for it wants to see it.
@@ -36,8 +40,8 @@ class MiddlePanel:
         What is seen at first.
     chosen : callable
         Called with what a viewer chose instead.
-    clicked : callable
-        Called with the key and the number of the frame whose point was clicked.
+    curves : LightCurvePanel
+        Whose clicks show a frame, as those on conditions do.
     """
 
     def __init__(
@@ -46,22 +50,31 @@ class MiddlePanel:
         palette: theme.Palette,
         state: ViewState,
         chosen: Callable[[ViewState], None],
-        clicked: Callable[[str, int], None],
+        curves: LightCurvePanel,
     ) -> None:
         self._state = state
         self._chosen = chosen
-        self._spectra = PowerSpectrumPanel(palette)
+        self._feed = feed
+        self._spectra = PowerSpectrumPanel(palette, self._timing_chosen)
+        self._timing = {kind: TimingPanel(kind, palette, self._timing_chosen) for kind in KINDS}
         self._photometers = PhotometerPanel(feed, self._photometer_chosen)
         self._frame = FramePanel(feed, palette)
-        self._conditions = ConditionsPanel(feed, palette, self._columns_chosen, clicked)
+        self._conditions = ConditionsPanel(feed, palette, self._columns_chosen, curves.clicked)
+        self._take_away = TakeAwayPanel(feed, curves.stretch_ms)
         self._panels = {
             "spectra": self._spectra.root,
+            **{kind: panel.root for kind, panel in self._timing.items()},
             "conditions": self._conditions.root,
             "photometers": self._photometers.root,
             "frame": self._frame.root,
+            "take away": self._take_away.root,
         }
         self._tabs = RadioButtonGroup(
-            labels=list(TABS), active=TABS.index(state.tab), stylesheets=[theme.WIDGET_STYLE], name="tabs"
+            labels=list(TABS),
+            active=TABS.index(state.tab),
+            stylesheets=[theme.WIDGET_STYLE],
+            sizing_mode="stretch_width",
+            name="tabs",
         )
         self._tabs.on_change("active", self._tab_chosen)
         self._tabs.js_on_change("active", CustomJS(code=_SCROLL))
@@ -76,13 +89,18 @@ class MiddlePanel:
             self._tabs.active = TABS.index(state.tab)
             self._show()
         if state.tab == "spectra":
-            self._spectra.update(view, curves)
+            self._spectra.update(view, curves, state.timing)
+        elif state.tab in self._timing:
+            look = timing_look(state.tab, state.look, state.timing)
+            self._timing[state.tab].update(self._feed.timing(look), state.timing, view.keys)
         elif state.tab == "conditions":
             self._conditions.update(view, state)
         elif state.tab == "photometers":
             self._photometers.update(view, state.look.label or view.label)
         elif state.tab == "frame":
             self._frame.update()
+        elif state.tab == "take away":
+            self._take_away.update(view, state)
 
     def show_frame(self, key: str, frame_id: int) -> None:
         """Read a frame, which is shown once it is there."""
@@ -97,6 +115,9 @@ class MiddlePanel:
 
     def _columns_chosen(self, x: str, y: str) -> None:
         self._chosen(replace(self._state, x=x, y=y))
+
+    def _timing_chosen(self, choices: TimingChoices) -> None:
+        self._chosen(replace(self._state, timing=choices))
 
     def _photometer_chosen(self, label: str) -> None:
         self._chosen(replace(self._state, look=replace(self._state.look, label=label)))

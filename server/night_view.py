@@ -9,6 +9,7 @@ from server.curve_views import CurveView
 from server.looks import Look
 from stream.analysis.choice import KeyChoice
 from stream.messages import Catalog, FloatArray, NightStatus
+from stream.notes import Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +44,4 @@ class NightView:
     """The photometer that is shown unless a look asks for another."""
     labels: tuple[str, ...] = ()
     """All photometers of the night."""
+    notes: tuple[Note, ...] = ()

@@ -75,7 +75,7 @@ class Nights:
             self._used_s[name] = time.monotonic()
             if name not in self._feeds:
                 self._close_oldest()
-                feed = Feed(out)
+                feed = Feed(out, address_name="" if self.is_single else name)
                 feed.start()
                 self._feeds[name] = feed
             return self._feeds[name]

@@ -15,6 +15,7 @@ from bokeh.models import CustomJS, Div, TextInput
 from bokeh.themes import Theme
 
 from server import theme
+from server.columns import Columns
 from server.curve_controls import CurveControls
 from server.feed import Feed
 from server.field_panel import FieldPanel
@@ -24,6 +25,7 @@ from server.looks import Look
 from server.middle_panel import MiddlePanel
 from server.night_view import NightView
 from server.nights import Nights, NightSummary
+from server.timing_looks import timing_look
 from server.view_state import ViewState, parse_state
 from stream.errors import ConfigurationError, OpticamLiveError
 
@@ -66,7 +68,7 @@ class Page:
         self.controls = CurveControls(state.look, self._look_chosen, self._stay)
         self.controls.pause.on_change("active", lambda _name, _old, active: self._pause(bool(active)))
         self.curves = LightCurvePanel(palette, self._wanted_span.append, self._frame_clicked)
-        self.middle = MiddlePanel(feed, palette, state, self._state_chosen, self._frame_clicked)
+        self.middle = MiddlePanel(feed, palette, state, self._state_chosen, self.curves)
         self.field = FieldPanel(feed, palette, state.key, lambda key: self._state_chosen(replace(self._state, key=key)))
         self._sentences = Div(text="", stylesheets=[theme.TEXT_STYLE], visible=False, name="sentences")
         self._address = TextInput(value=state.query(), visible=False, name="address")
@@ -81,7 +83,7 @@ class Page:
     def update(self) -> None:
         """Bring every panel to the newest snapshot; costs little where nothing changed."""
         self._take_zoom()
-        look = replace(self._state.look, spectra=self._state.tab == "spectra")
+        look = self._state.curve_look()
         try:
             curves = self._feed.curves(look)
         except ConfigurationError as problem:
@@ -96,8 +98,16 @@ class Page:
         if not view.keys:
             self.curves.say(_awaited(view))
         self.curves.update(view, curves, look)
+        self.curves.show_models(self._models(), curves or {}, look)
         self.middle.update(view, curves, self._state)
         self.field.update(view)
+
+    def _models(self) -> Mapping[str, Columns]:
+        """Transits to be drawn on the light curves, by key."""
+        if not self._state.timing.model:
+            return {}
+        view = self._feed.timing(timing_look("transit", self._state.look, self._state.timing))
+        return {} if view is None else view.models
 
     def _take_zoom(self) -> None:
         """Several strips tell of one zoom, and a wheel of many: the last word counts."""

@@ -173,8 +173,8 @@ WIDGET_STYLE = f"""
 .bk-btn.bk-active, .bk-btn[aria-pressed="true"] {{
   background: var(--grid); color: var(--accent); border-color: var(--accent); box-shadow: none;
 }}
-.bk-btn-group {{ flex-wrap: wrap; gap: 4px; }}
-.bk-btn-group > .bk-btn {{ border-radius: 5px; margin: 0; }}
+.bk-btn-group {{ flex-wrap: wrap; gap: 4px; height: auto; align-content: flex-start; }}
+.bk-btn-group > .bk-btn {{ border-radius: 5px; margin: 0; flex: 0 0 auto; align-self: flex-start; }}
 .bk-input {{ background: var(--panel); color: var(--text); border: 1px solid var(--grid); font: {FONT_SIZE} {FONT};
   padding: 3px 6px; min-height: 28px; height: 28px; }}
 .bk-input:focus {{ border-color: var(--accent); box-shadow: none; }}

@@ -9,10 +9,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from server.looks import Look
+from server.timing_looks import KINDS, TimingChoices, detrending_of
+from stream.analysis.periodogram import Normalisation
 from stream.errors import ConfigurationError
 
-TABS = ("spectra", "conditions", "photometers", "frame")
+TABS = ("spectra", *KINDS, "conditions", "photometers", "frame", "take away")
 _LONGEST = 200
+_TIMING_TEXTS = {
+    "detrend": "trend",
+    "unit": "normalisation",
+    "reference": "reference",
+    "period": "period",
+    "epoch": "epoch",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,8 @@ class ViewState:
         Of the field; empty for the first.
     x, y : str
         Columns of the conditions.
+    timing : TimingChoices
+        Of spectra, folds, lags and transits.
     """
 
     look: Look = field(default_factory=Look)
@@ -35,6 +46,16 @@ class ViewState:
     key: str = ""
     x: str = ""
     y: str = ""
+    timing: TimingChoices = field(default_factory=TimingChoices)
+
+    def curve_look(self) -> Look:
+        """What is wanted of the light curves: with power spectra where they are seen."""
+        if self.tab != TABS[0]:
+            return replace(self.look, spectra=False)
+        timing = self.timing
+        return replace(
+            self.look, detrending=detrending_of(timing.trend), normalisation=Normalisation(timing.normalisation)
+        )
 
     def query(self) -> str:
         """Query of the address that restores this state; empty for that of a new page."""
@@ -50,7 +71,17 @@ class ViewState:
         fields |= {"photometer": look.label} if look.label else {}
         fields |= {"tab": self.tab} if self.tab != TABS[0] else {}
         fields |= {name: text for name, text in (("key", self.key), ("x", self.x), ("y", self.y)) if text}
-        return urllib.parse.urlencode(fields)
+        return urllib.parse.urlencode(fields | _timing_fields(self.timing))
+
+
+def _timing_fields(timing: TimingChoices) -> dict[str, str]:
+    new = TimingChoices()
+    shown = {name: getattr(timing, attribute) for name, attribute in _TIMING_TEXTS.items()}
+    fields = {name: text for name, text in shown.items() if text != getattr(new, _TIMING_TEXTS[name])}
+    fields |= {"bins": str(timing.n_bins)} if timing.n_bins != new.n_bins else {}
+    lengths = (("segment", timing.segment_s), ("slide", timing.window_s))
+    fields |= {name: f"{length_s:g}" for name, length_s in lengths if length_s}
+    return fields | ({"model": "1"} if timing.model else {})
 
 
 def parse_state(arguments: Mapping[str, Sequence[bytes]]) -> tuple[ViewState, tuple[str, ...]]:
@@ -88,6 +119,17 @@ def _with_look(state: ViewState, **changes: Any) -> ViewState:
     return replace(state, look=replace(state.look, **changes))
 
 
+def _with_timing(state: ViewState, **changes: Any) -> ViewState:
+    return replace(state, timing=replace(state.timing, **changes))
+
+
+def _with_bins(state: ViewState, text: str) -> ViewState:
+    number = _number("bins", text)
+    if number != int(number):
+        raise ConfigurationError(f"bins ({text!r}) must be a whole number")
+    return _with_timing(state, n_bins=int(number))
+
+
 def _with_span(state: ViewState, low: str, high: str) -> ViewState:
     return _with_look(state, span_ms=(_number("from", low), _number("to", high)))
 
@@ -110,4 +152,13 @@ _CHANGES: tuple[tuple[tuple[str, ...], Callable[..., ViewState]], ...] = (
     (("key",), lambda state, text: replace(state, key=text)),
     (("x",), lambda state, text: replace(state, x=text)),
     (("y",), lambda state, text: replace(state, y=text)),
+    (("detrend",), lambda state, text: _with_timing(state, trend=text)),
+    (("unit",), lambda state, text: _with_timing(state, normalisation=text)),
+    (("reference",), lambda state, text: _with_timing(state, reference=text)),
+    (("period",), lambda state, text: _with_timing(state, period=text)),
+    (("epoch",), lambda state, text: _with_timing(state, epoch=text)),
+    (("bins",), _with_bins),
+    (("segment",), lambda state, text: _with_timing(state, segment_s=_number("segment", text))),
+    (("slide",), lambda state, text: _with_timing(state, window_s=_number("slide", text))),
+    (("model",), lambda state, text: _with_timing(state, model=text == "1")),
 )

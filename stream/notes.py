@@ -81,4 +81,4 @@ def save_notes(out: Path, notes: tuple[Note, ...]) -> None:
 def time_of_note(note: Note) -> str:
     """Time of a note in words, to the second."""
     seconds = round((note.time_mjd_utc - MJD_OF_UNIX_EPOCH) * SECONDS_PER_DAY)
-    return f"{np.datetime64(seconds, 's')} UTC".replace("T", " ")
+    return f"{np.datetime64(seconds, 's')}".replace("T", " ") + " UTC"
