@@ -131,9 +131,11 @@ def watch(
     with _stop_on_signals() as stop:
         if parent is not None:
             end_with_parent(parent, stop.set)
+        for sentence in options.calibration.empty():
+            typer.echo(f"{sentence}; frames that come are used from then on", err=True)
         with _health_line() as onlooker:
             counts = _run(options, used, request, stop=stop, onlooker=onlooker)
-        _say_counts(counts)
+        _say_counts(counts, options)
         if counts.n_measured:
             _export_in_time(out, stop)
 
@@ -181,7 +183,7 @@ def reduce(
     request = _Request(target, tuple(comparisons or ()))
     with _stop_on_signals() as stop, _progress_bar() as onlooker:
         counts = _run(options, used, request, stop=stop, onlooker=onlooker)
-    _say_counts(counts)
+    _say_counts(counts, options)
     if counts.n_pending:
         raise NightError(f"interrupted with {counts.n_pending} frames left: the same command goes on")
     if counts.n_measured:
@@ -325,7 +327,9 @@ def _progress_bar() -> Iterator[Onlooker]:
             progress.stop()
 
 
-def _say_counts(counts: LedgerCounts) -> None:
+def _say_counts(counts: LedgerCounts, options: NightOptions) -> None:
+    from stream.night.night_folder import CALIBRATION_FOLDER
+
     by_key = ", ".join(f"{n} {key}" for key, n in sorted(counts.by_key.items()))
     typer.echo(f"{counts.n_frames} frames: {counts.n_measured} measured{f' ({by_key})' if by_key else ''}")
     if counts.n_rejected:
@@ -333,6 +337,8 @@ def _say_counts(counts: LedgerCounts) -> None:
         typer.echo(f"{counts.n_rejected} rejected: {reasons}; opticam-live status names each")
     if counts.n_pending:
         typer.echo(f"{counts.n_pending} not measured yet: the same command goes on with them")
+    for sentence in options.calibration.missing_masters(options.out / CALIBRATION_FOLDER, counts.by_key):
+        typer.echo(sentence)
 
 
 def _write_outputs(out: Path, photometer: str) -> None:
@@ -351,11 +357,11 @@ def _wrong_request_forgotten(out: Path) -> Iterator[None]:
     try:
         yield
     except ConfigurationError:
-        _forget_wrong_request(out)
+        _forget_wrong_request(out, complete=True)
         raise
 
 
-def _forget_wrong_request(out: Path) -> None:
+def _forget_wrong_request(out: Path, *, complete: bool = False) -> None:
     from stream.analysis.requests import without_missing_sources
     from stream.night.ledger import LedgerReader
     from stream.selection import load_selection, save_selection
@@ -364,7 +370,7 @@ def _forget_wrong_request(out: Path) -> None:
     catalogs = reader.catalogs()
     reader.close()
     selection = load_selection(out)
-    kept = without_missing_sources(selection, catalogs)
+    kept = without_missing_sources(selection, catalogs, complete=complete)
     if kept != selection:
         save_selection(out, kept)
 

@@ -216,6 +216,14 @@ def test_a_selection_of_nothing_is_refused(night: Path) -> None:
     assert not (night / "relative_light_curves").exists()
 
 
+def test_a_target_in_a_key_that_there_is_not_is_not_replaced_by_another(night: Path) -> None:
+    save_selection(night, Selection(requested_target="7:z#2"))
+    with pytest.raises(ConfigurationError, match=r"^target 7:z#2: there is no catalog of 7:z, only of 1:g, 2:r$"):
+        write_outputs(night)
+    assert len(list((night / "lcs" / OPTIMAL_LABEL).iterdir())) > 0
+    assert not (night / "relative_light_curves").exists()
+
+
 def test_a_folder_without_a_night_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="holds no night"):
         write_outputs(tmp_path)

@@ -68,8 +68,8 @@ class Reducer:
     Raises
     ------
     ConfigurationError
-        If the folder of the frames does not exist, holds no frame, or none whose header can be used; or if a class of
-        the user's own cannot be used by the workers.
+        If the folder of the frames does not exist, holds no frame, or none whose header can be used, if a folder of
+        calibration frames holds none, or if a class of the user's own cannot be used by the workers.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Reducer:
         self._n_workers = n_workers or os.cpu_count() or 1
         self._show = show_plots
         self.recipe = with_finder(self.recipe, finder)
+        self._calibration.refuse_empty()
         names = frame_names(
             self.data_directory, self.out_directory, *self._calibration.paths_outside_of(self.data_directory)
         )
@@ -123,7 +124,9 @@ class Reducer:
         """
         say("Creating source catalogs.")
         if self._calibration:
-            save_masters(make_masters(self._calibration, self.recipe), self.out_directory / CALIBRATION_FOLDER)
+            masters = self.out_directory / CALIBRATION_FOLDER
+            save_masters(make_masters(self._calibration, self.recipe), masters)
+            _say_some(self._calibration.missing_masters(masters, self.keys))
         built = {key: self._build_catalog(key) for key in self.keys}
         folder = self.out_directory / CATALOG_FOLDER
         folder.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stream.analysis.apertures import (
     QUIETEST,
@@ -17,6 +18,7 @@ from stream.analysis.apertures import (
 )
 from stream.analysis.choice import KeyChoice, resolve_selection
 from stream.analysis.relative import RelativeLightCurve, relative_light_curve
+from stream.analysis.requests import refuse_waiting
 from stream.atomic_files import write_atomically
 from stream.config import Recipe
 from stream.errors import AnalysisError, ConfigurationError
@@ -24,6 +26,9 @@ from stream.messages import Catalog, FloatArray, SourceFluxes
 from stream.night.night_reader import NightReader
 from stream.notes import load_notes, time_of_note
 from stream.selection import load_selection
+
+if TYPE_CHECKING:
+    from stream.measure.calibration import Calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +152,9 @@ def peaks_of(reader: NightReader, fluxes: Mapping[str, SourceFluxes]) -> dict[st
 
 def _with_choices(night: ExportNight, out: Path, label: str) -> ExportNight:
     try:
-        choices = resolve_selection(load_selection(out), night.catalogs, night.fluxes[label])
+        selection = load_selection(out)
+        refuse_waiting(selection, night.catalogs)
+        choices = resolve_selection(selection, night.catalogs, night.fluxes[label])
     except ConfigurationError as problem:
         # A mistyped target takes no raw light curve from anybody.
         return replace(night, choice_problem=str(problem))
@@ -204,8 +211,29 @@ def facts_of(out: Path, reader: NightReader, recipe: Recipe) -> dict[str, str]:
         "instrument": recipe.instrument.name,
         "recipe": recipe.hash(),
         "folder": str(reader.folder()),
+        "calibration": _calibration_fact(reader),
         **{f"note {time_of_note(note)}": note.text for note in load_notes(out)},
     }
+
+
+def _calibration_fact(reader: NightReader) -> str:
+    """Which masters the frames of each key were measured with, in order, as ``1:g bias, flat (1f3a...); 2:r none``."""
+    from stream.measure.master_files import load_calibration
+
+    sentences = []
+    for key, versions in reader.calibrations().items():
+        there = load_calibration(reader.masters_folder(), key) if any(versions) else None
+        sentences.append(f"{key} {', then '.join(_masters_text(version, there) for version in versions)}")
+    return "; ".join(sentences) or "none"
+
+
+def _masters_text(version: str, there: Calibration | None) -> str:
+    if not version:
+        return "none"
+    if there is None or there.version != version:
+        return f"masters that were replaced since ({version})"
+    parts = {"bias": there.bias, "dark": there.dark, "flat": there.flat, "bad pixels": there.bad_pixels}
+    return f"{', '.join(name for name, part in parts.items() if part is not None)} ({version})"
 
 
 def read_catalogs(out: Path) -> dict[str, Catalog]:

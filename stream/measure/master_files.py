@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,8 +89,48 @@ class CalibrationFolders:
         for _, path in self.maps():
             if not path.is_file():
                 raise ConfigurationError(f"bad-pixel map {path} does not exist")
-        folders: dict[Kind, Path | None] = {"bias": self.bias, "dark": self.dark, "flat": self.flat}
-        return {kind: list_calibration_files(folder) if folder else () for kind, folder in folders.items()}
+        return {kind: list_calibration_files(folder) if folder else () for kind, folder in self.by_kind().items()}
+
+    def by_kind(self) -> dict[Kind, Path | None]:
+        """Folder of each kind of frames; None where it was not given."""
+        return {"bias": self.bias, "dark": self.dark, "flat": self.flat}
+
+    def empty(self) -> tuple[str, ...]:
+        """One sentence for each folder that was given and holds no frames; raises like `files`."""
+        files = self.files()
+        return tuple(
+            f"folder {folder} holds no {kind} frames: no file ends in .fit, .fits or .fts (or these and .gz or .fz)"
+            for kind, folder in self.by_kind().items()
+            if folder is not None and not files[kind]
+        )
+
+    def refuse_empty(self) -> None:
+        """Refuse a folder without frames, for a reduction that no frames can join later.
+
+        Raises
+        ------
+        ConfigurationError
+            If a folder holds none, or does not exist.
+        """
+        for sentence in self.empty():
+            raise ConfigurationError(sentence)
+
+    def missing_masters(self, masters_folder: Path, keys: Iterable[str]) -> tuple[str, ...]:
+        """What was given for other keys but not for these, one sentence for each kind of frames.
+
+        Parameters
+        ----------
+        masters_folder : Path
+            Where `save_masters` wrote the masters.
+        """
+        sentences = []
+        for kind, folder in self.by_kind().items():
+            without = [
+                key for key in sorted(keys) if folder and not _path(masters_folder, _name_of(kind, key), kind).exists()
+            ]
+            if without:
+                sentences.append(f"no {kind} frames of {', '.join(without)} in {folder}: measured without them")
+        return tuple(sentences)
 
 
 def calibration_folders(
@@ -222,7 +262,7 @@ def load_calibration(folder: Path, key: str) -> Calibration | None:
     masters: dict[Kind, Master] = {}
     digest = hashlib.sha256()
     for kind in _KINDS:
-        path = _path(folder, key if kind == "flat" else camera, kind)
+        path = _path(folder, _name_of(kind, key), kind)
         if path.exists():
             values, header = _read(path)
             masters[kind] = _master_of(kind, values, header, path)
@@ -240,6 +280,11 @@ def load_calibration(folder: Path, key: str) -> Calibration | None:
         return None
     version = digest.hexdigest()[:12]
     return Calibration.of(key, version, masters, bad)
+
+
+def _name_of(kind: Kind, key: str) -> str:
+    """What the master of a key is named after: flats are of a key, bias and dark frames of its camera."""
+    return key if kind == "flat" else key.partition(":")[0]
 
 
 def _path(folder: Path, name: str, kind: str) -> Path:

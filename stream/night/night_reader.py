@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from stream.messages import FloatArray, FrameMeasured, IntArray, source_columns
 from stream.night import ledger_schema as schema
 from stream.night.ledger import LedgerReader
+from stream.night.night_folder import CALIBRATION_FOLDER
 
 _NUMBERS = tuple(
     field.name
@@ -54,6 +56,23 @@ class NightReader(LedgerReader):
         """Paths of all frames, relative to `folder`, by number."""
         with self._reading() as connection:
             return dict(connection.execute("SELECT frame_id, path FROM frame").fetchall())
+
+    def masters_folder(self) -> Path:
+        """Where the masters of the night are, if it has any."""
+        return self._path.parent / CALIBRATION_FOLDER
+
+    def calibrations(self) -> dict[str, tuple[str, ...]]:
+        """Versions of the masters that the frames of each key were measured with, in order; empty text for none."""
+        versions: dict[str, list[str]] = {}
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT key, COALESCE(calibration_version, '') FROM outcome WHERE set_id = ? AND state = 'measured'"
+                " GROUP BY 1, 2 ORDER BY 1, MIN(sequence)",
+                (self._set(connection),),
+            )
+            for key, version in rows:
+                versions.setdefault(key, []).append(version)
+        return {key: tuple(each) for key, each in versions.items()}
 
     def header_times(self) -> dict[str, FloatArray]:
         """Middle of the exposures of each key, MJD (UTC), in order; frames that were rejected later included."""

@@ -98,7 +98,8 @@ def run_night(
     ConfigurationError
         If the folder of the frames does not exist or is not the night's, the outputs would lie among the frames
         themselves, a folder of calibration frames holds those of the sky, a catalog or a class of the user's own
-        cannot be used, or the port is in use. With `remeasure` no set was begun then.
+        cannot be used, or the port is in use; of a finite night also if a folder of calibration frames holds none.
+        With `remeasure` no set was begun then.
     RecipeMismatchError
         If the output folder belongs to another recipe.
     NightError
@@ -237,6 +238,8 @@ def _checked_folder(options: NightOptions) -> Path:
     if options.out.resolve() == folder:
         raise ConfigurationError(f"output folder {options.out} is the folder of the frames: another one is required")
     options.calibration.paths_outside_of(folder)
+    if options.finite:
+        options.calibration.refuse_empty()
     return folder
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from stream.analysis.requests import without_missing_sources
+import pytest
+
+from stream.analysis.requests import refuse_waiting, without_missing_sources
+from stream.errors import ConfigurationError
 from stream.messages import Selection
 from tests.night.ledger_rows import make_catalog
 
@@ -29,3 +32,22 @@ def test_what_does_not_exist_is_taken_out() -> None:
     )
     expected = Selection(targets={"2:r": 2}, comparisons={"2:r": (1,)}, requested_comparisons=("#1",))
     assert without_missing_sources(selection, CATALOGS) == expected
+
+
+def test_a_complete_night_waits_for_no_key() -> None:
+    selection = Selection(targets={"3:i": 1}, requested_target="3:i#2", requested_comparisons=("1:g#1", "3:i#1"))
+    assert without_missing_sources(selection, CATALOGS, complete=True) == Selection(requested_comparisons=("1:g#1",))
+
+
+def test_light_curves_of_another_star_than_the_one_asked_for_are_refused() -> None:
+    for selection, role in (
+        (Selection(requested_target="7:z#9"), "target 7:z#9"),
+        (Selection(requested_target="7:z@40,50", targets={"3:i": 1}), "target 7:z@40,50"),
+        (Selection(requested_comparisons=("1:g#1", "7:z#2"), comparisons={"1:g": (2,)}), "comparison star 7:z#2"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"^{role}: there is no catalog of 7:z, only of 1:g, 2:r$"):
+            refuse_waiting(selection, CATALOGS)
+    # What was chosen later stands, and without catalogs nothing would be written.
+    refuse_waiting(Selection(requested_target="7:z#9", targets={"1:g": 1}), CATALOGS)
+    refuse_waiting(Selection(requested_comparisons=("7:z#2",), comparisons={"1:g": (1,), "2:r": (2,)}), CATALOGS)
+    refuse_waiting(Selection(requested_target="7:z#9"), {})

@@ -17,8 +17,10 @@ from simulator.night import FrameFactory, generate_observations
 from simulator.settings import NightSettings
 from simulator.sky import VARIABLE
 from simulator.structure import DetectorStructure
+from stream.batch.reducer import Reducer
 from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, BootstrapSettings, CalibrationSettings, Recipe
 from stream.errors import ConfigurationError, RecipeMismatchError
+from stream.export import export_night
 from stream.instruments import OPTICAM_MX
 from stream.measure.master_files import (
     CalibrationFolders,
@@ -233,6 +235,34 @@ def test_a_folder_of_calibration_frames_does_not_hold_those_of_the_sky(night: Pa
     refused = run("reduce", night / "frames", "--out", tmp_path / "out", "--darks", night)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_reduction_does_not_pass_over_calibration_frames_that_are_not_there(
+    night: Path, calibrated: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    folders = CalibrationFolders(night / "calibration" / "bias", flat=tmp_path / "empty")
+    options = NightOptions(night / "frames", tmp_path / "out", 1, finite=True, calibration=folders)
+    with pytest.raises(ConfigurationError, match=rf"^folder {tmp_path / 'empty'} holds no flat frames: no file ends "):
+        run_night(options, RECIPE, stop=threading.Event())
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigurationError, match="holds no flat frames"):
+        Reducer(night / "frames", tmp_path / "out", calibration=folders, show_plots=False)
+    given = folders_of(night / "calibration")
+    assert given.missing_masters(calibrated / "calibration", ["1:g"]) == ()
+    assert given.missing_masters(calibrated / "calibration", ["2:r", "1:r", "1:g"]) == (
+        f"no bias frames of 2:r in {given.bias}: measured without them",
+        f"no dark frames of 2:r in {given.dark}: measured without them",
+        f"no flat frames of 1:r, 2:r in {given.flat}: measured without them",
+    )
+
+
+def test_light_curves_say_what_their_frames_were_calibrated_with(calibrated: Path, tmp_path: Path) -> None:
+    (version,) = {message.calibration_version for message in measured_of(calibrated)}
+    export_night(calibrated, "csv", tmp_path)
+    heads = [path.read_text().split("column", maxsplit=1)[0] for path in tmp_path.rglob("*.csv")]
+    assert len(heads) > 10
+    assert all(f"\n# calibration: 1:g bias, dark, flat, bad pixels ({version})\n" in head for head in heads)
 
 
 def test_all_workers_are_told() -> None:
