@@ -218,7 +218,7 @@ class GrowingThinning:
     Parameters
     ----------
     max_points : int
-        Up to so many rows all are kept; of more, at most one and a half times as many.
+        Up to so many rows all are kept; of more, fewer than twice as many.
     """
 
     def __init__(self, max_points: int) -> None:
@@ -249,6 +249,8 @@ class GrowingThinning:
         whole_from = max(first, last - share - last % share)
         edge_s = math.floor(float(time_s[whole_from]) / width) * width
         head_end = max(first, int(np.searchsorted(time_s[:last], edge_s)))
+        if whole_from - head_end > share:
+            head_end = whole_from  # a burst within one bin: the bin is parted
         if width != self._width_s or changed_from < self._head_end or not self._first <= first <= self._head_end:
             self._kept, self._head_end = np.empty(0, dtype=np.int64), first
         if head_end >= self._head_end:
