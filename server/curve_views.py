@@ -50,10 +50,12 @@ class CurveView:
     check: Columns = field(default_factory=dict)
     """``utc_ms`` and ``flux`` of a comparison star over the others, shifted below the target."""
     check_text: str = ""
+    unit: float = 1.0
+    """What fluxes are divided by."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Stretch:
+class Stretch:
     """The rows of a light curve that are looked at."""
 
     curve: RelativeLightCurve
@@ -93,7 +95,7 @@ class CurveMaker:
         self._look = look
         self._names = names
         self._thinning, self._check_thinning = GrowingThinning(MAX_CURVE_POINTS), GrowingThinning(MAX_CHECK_POINTS)
-        self._spectrum = SpectrumMaker(key, clock)
+        self._spectrum = SpectrumMaker(key, clock, look)
         self._versions = (-1, -1)
         self._view: CurveView | None = None
 
@@ -110,9 +112,9 @@ class CurveMaker:
         curve = grown.curve()
         if curve is None or not len(curve.frame_ids):
             return CurveView(empty_columns(), (0.9, 1.1), 0, math.nan, math.nan, no_spectrum())
-        stretch = _stretch_of(curve, self._look)
+        stretch = stretch_of(curve, self._look)
         if spectrum_is_due:
-            self._spectrum.make(_series(stretch), grown.version)
+            self._spectrum.make(series_of(stretch), stretch.part("airmass"), grown.version)
         good = stretch.good()
         unit = _unit(curve, good, self._look)
         time_s = curve.time_mjd_utc * SECONDS_PER_DAY
@@ -129,6 +131,7 @@ class CurveMaker:
             rms=float(np.std(curve.flux[good])) if len(good) else math.nan,
             typical_err=float(np.median(curve.flux_err[judged])) if len(good) else math.nan,
             spectrum=self._spectrum.view,
+            unit=unit,
             mean=self._mean(curve, good, unit) if self._look.mean_s else {},
         )
         return self._with_check(view, check) if self._look.check and check is not None else view
@@ -138,7 +141,7 @@ class CurveMaker:
         words = {int(each): ", ".join(flag_names(int(each))) or "none" for each in np.unique(flags)}
         frame_ids = curve.frame_ids[rows]
         return {
-            "utc_ms": _utc_ms(curve.time_mjd_utc[rows]),
+            "utc_ms": utc_ms_of(curve.time_mjd_utc[rows]),
             "bjd_tdb": curve.time_bmjd_tdb[rows] + _MJD_TO_JD,
             "flux": curve.flux[rows],
             "flux_err": np.nan_to_num(curve.flux_err[rows]),
@@ -154,7 +157,7 @@ class CurveMaker:
             good = good[curve.flux_err[good] > 0.0]
         if not len(good):
             return empty_columns()
-        bins = np.floor(_utc_ms(curve.time_mjd_utc[good]) / (1e3 * self._look.bin_s))
+        bins = np.floor(utc_ms_of(curve.time_mjd_utc[good]) / (1e3 * self._look.bin_s))
         starts = np.concatenate([[0], np.flatnonzero(np.diff(bins)) + 1])
         counts = np.diff(np.concatenate([starts, [len(good)]]))
         weights = curve.flux_err[good] ** -2
@@ -164,7 +167,7 @@ class CurveMaker:
             return np.add.reduceat(weights * values[good], starts) / total
 
         return {
-            "utc_ms": _utc_ms(mean(curve.time_mjd_utc)),
+            "utc_ms": utc_ms_of(mean(curve.time_mjd_utc)),
             "bjd_tdb": mean(curve.time_bmjd_tdb) + _MJD_TO_JD,
             "flux": mean(curve.flux),
             "flux_err": total**-0.5,
@@ -185,20 +188,20 @@ class CurveMaker:
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = (sums[high] - sums[low]) / (high - low)
         # A line that bridges a gap would show what nobody measured: NaN ends it there.
-        return {"utc_ms": _utc_ms(at), "flux": _on_scale(mean, self._look, unit)}
+        return {"utc_ms": utc_ms_of(at), "flux": on_scale(mean, self._look, unit)}
 
     def _with_check(self, view: CurveView, check: GrownCurve) -> CurveView:
         curve = check.curve()
         if curve is None or not len(curve.frame_ids):
             return view
-        stretch = _stretch_of(curve, self._look)
+        stretch = stretch_of(curve, self._look)
         rows = self._check_thinning.rows(
             curve.time_mjd_utc * SECONDS_PER_DAY,
             curve.flux,
             (stretch.first, stretch.last),
             check.first_changed(self._versions[1]),
         )
-        flux = _on_scale(curve.flux[rows], self._look, _unit(curve, stretch.good(), self._look))
+        flux = on_scale(curve.flux[rows], self._look, _unit(curve, stretch.good(), self._look))
         below, above = robust_range(flux, np.zeros(0))
         bottom, top = view.y_range
         # Magnitudes grow downwards.
@@ -207,31 +210,39 @@ class CurveMaker:
         step = 2.0 ** math.floor(math.log2(max(abs(top - bottom), 1e-9) / 16.0))
         shift = math.floor((bottom - up * 0.6 * height - middle) / step) * step
         lowest = min(bottom * up, (middle + shift) * up - 0.6 * height) * up
-        shifted = {"utc_ms": _utc_ms(curve.time_mjd_utc[rows]), "flux": flux + shift}
+        shifted = {"utc_ms": utc_ms_of(curve.time_mjd_utc[rows]), "flux": flux + shift}
         text = f"{curve.target} over the others, shifted"
         return replace(view, check=shifted, check_text=text, y_range=(lowest, top))
 
 
-def _utc_ms(time_mjd: FloatArray) -> FloatArray:
+def utc_ms_of(time_mjd: FloatArray) -> FloatArray:
+    """Milliseconds since 1970 UTC."""
     return (time_mjd - MJD_OF_UNIX_EPOCH) * SECONDS_PER_DAY * 1e3
 
 
-def _stretch_of(curve: RelativeLightCurve, look: Look) -> _Stretch:
+def stretch_of(curve: RelativeLightCurve, look: Look) -> Stretch:
+    """The rows of a light curve that a look is at."""
     times = curve.time_mjd_utc
     if look.span_ms is not None:
         low, high = (MJD_OF_UNIX_EPOCH + edge_ms / 1e3 / SECONDS_PER_DAY for edge_ms in look.span_ms)
-        return _Stretch(curve, int(np.searchsorted(times, low)), int(np.searchsorted(times, high, side="right")))
+        return Stretch(curve, int(np.searchsorted(times, low)), int(np.searchsorted(times, high, side="right")))
     if math.isinf(look.window_s):
-        return _Stretch(curve, 0, len(times))
-    return _Stretch(curve, int(np.searchsorted(times, times[-1] - look.window_s / SECONDS_PER_DAY)), len(times))
+        return Stretch(curve, 0, len(times))
+    return Stretch(curve, int(np.searchsorted(times, times[-1] - look.window_s / SECONDS_PER_DAY)), len(times))
 
 
-def _series(stretch: _Stretch) -> TimeSeries:
-    """Seconds since the beginning of the day of the curve's first point, so that points keep their numbers."""
+def series_of(stretch: Stretch, origin_day: int | None = None) -> TimeSeries:
+    """Seconds since a day, that of the curve's first point, so that points keep their numbers.
+
+    A flux that is flagged as doubtful is NaN, as it takes no part in the timing of a notebook either.
+    """
     days = stretch.curve.time()
-    origin = math.floor(days[0])
+    origin = math.floor(days[0]) if origin_day is None else origin_day
+    doubtful = (stretch.part("flags").astype(np.int64) & int(DOUBTFUL)) != 0
     return TimeSeries(
-        (days[stretch.first : stretch.last] - origin) * SECONDS_PER_DAY, stretch.part("flux"), stretch.part("flux_err")
+        (days[stretch.first : stretch.last] - origin) * SECONDS_PER_DAY,
+        np.where(doubtful, np.nan, stretch.part("flux")),
+        stretch.part("flux_err"),
     )
 
 
@@ -243,7 +254,8 @@ def _unit(curve: RelativeLightCurve, good: IntArray, look: Look) -> float:
     return level if level > 0.0 else 1.0
 
 
-def _on_scale(flux: FloatArray, look: Look, unit: float) -> FloatArray:
+def on_scale(flux: FloatArray, look: Look, unit: float) -> FloatArray:
+    """Relative fluxes as a look shows them: over `unit`, or in magnitudes, NaN where they are not above 0."""
     if look.scale != "magnitude":
         return flux / unit
     return -_POGSON * np.log(np.where(flux > 0.0, flux, np.nan))
@@ -253,7 +265,7 @@ def _scaled(columns: dict[str, FloatArray], look: Look, unit: float) -> dict[str
     flux = columns["flux"]
     with np.errstate(invalid="ignore", divide="ignore"):
         error = columns["flux_err"] * _POGSON / flux if look.scale == "magnitude" else columns["flux_err"] / unit
-        scaled = _on_scale(flux, look, unit)
+        scaled = on_scale(flux, look, unit)
     columns = columns | {"flux": scaled, "flux_err": error, "lower": scaled - error, "upper": scaled + error}
     finite = np.isfinite(scaled)
     return columns if finite.all() else {name: column[finite] for name, column in columns.items()}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from stream.analysis.detrending import Detrending
+from stream.analysis.periodogram import Normalisation
 from stream.errors import ConfigurationError
 
 Scale = Literal["night", "shown", "magnitude"]
@@ -39,6 +41,10 @@ class Look:
         Flux over its median of the night, over its median of the stretch, or the difference in magnitudes.
     spectra : bool
         Whether power spectra are wanted.
+    detrending : Detrending
+        Of the power spectra.
+    normalisation : Normalisation
+        Of the power spectra.
 
     Raises
     ------
@@ -54,6 +60,8 @@ class Look:
     check: bool = False
     scale: Scale = "night"
     spectra: bool = True
+    detrending: Detrending = field(default_factory=Detrending)
+    normalisation: Normalisation = Normalisation.FRACTIONAL
 
     def __post_init__(self) -> None:
         """Refuse stretches of nothing, and widths that no night has."""

@@ -11,6 +11,9 @@ from server.curve_views import CurveMaker, CurveView
 from server.grown import GrownCurve
 from server.looks import Look
 from server.night_view import KeyView
+from server.timing_desk import Version
+from server.timing_looks import TimingLook
+from server.timing_views import KeyStretch, stretches_of
 from stream.analysis.choice import KeyChoice, resolve_selection
 from stream.errors import OpticamLiveError
 from stream.messages import Catalog, FloatArray, Selection
@@ -114,6 +117,19 @@ class NightModel:
             )
             for key, columns in sorted(self.conditions.items())
         }
+
+    def timing_version(self, look: TimingLook) -> Version:
+        """What changes with the light curves of a look."""
+        grown = self._grown_curves(look)
+        return tuple((key, id(each), each.version) for key, each in grown.items())
+
+    def timing_stretches(self, look: TimingLook) -> list[KeyStretch]:
+        """Light curves of a look, of those keys that have any points in its stretch; copies."""
+        return stretches_of({key: each.curve() for key, each in self._grown_curves(look).items()}, look.look)
+
+    def _grown_curves(self, look: TimingLook) -> dict[str, GrownCurve]:
+        label = look.look.label or self.label
+        return {key: self._grown_curve(label, key) for key in self.catalogs if (label, key) in self.columns}
 
     def forget_all_but(self, looks: Collection[Look]) -> None:
         """Free what nobody looks at any more."""

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from bokeh.core.properties import value
 from bokeh.layouts import column
-from bokeh.models import Column, ColumnDataSource, CrosshairTool, CustomJSTicker, Div, HoverTool, Range1d, Span
+from bokeh.models import (
+    Column,
+    ColumnDataSource,
+    CrosshairTool,
+    CustomJSTicker,
+    Div,
+    HoverTool,
+    Label,
+    Range1d,
+    Span,
+)
 from bokeh.plotting import figure
 
 from server import theme
@@ -16,12 +26,15 @@ from server.curve_views import CurveView
 from server.light_curve_panel import whole_number_formatter
 from server.night_view import NightView
 from server.spectrum_views import SpectrumView
+from server.timing_controls import UNITS, TimingControls
+from server.timing_looks import TimingChoices
 
 _MIN_STRIP_PX = 130
 _LOWEST_PERCENTILE = 5.0
-_HEADROOM = 6.0
+_HEADROOM = 30.0
+"""Above the peak is its frequency."""
 # Bokeh's own ticker falls back to even steps below two decades, and their labels run into each other.
-_FEW_TICKS = """
+FEW_TICKS = """
 const {start, end} = cb_data;
 const decades = Math.log10(end / start);
 const steps = decades > 2.2 ? [1] : decades > 1.2 ? [1, 3] : decades > 0.6 ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
@@ -47,6 +60,22 @@ class _Spectrum:
         )
         self._power_range = Range1d(1e-6, 1.0)
         self._noise = Span(location=1e-9, dimension="width", line_color=palette.faint, line_dash="dotted")
+        self._alarm = Span(location=1e-9, dimension="width", line_color=palette.comparison, line_dash="dashed")
+        self._words = {
+            name: Label(
+                x=4 if name != "note" else 6,
+                y=1e-9 if name != "note" else 4,
+                x_units="screen",
+                y_units="data" if name != "note" else "screen",
+                text="",
+                text_font=theme.FONT,
+                text_font_size="10px",
+                text_color=colour,
+                background_fill_color=palette.panel,
+                background_fill_alpha=0.65,
+            )
+            for name, colour in (("noise", palette.faint), ("alarm", palette.comparison), ("note", palette.text))
+        }
         self.figure = figure(
             sizing_mode="stretch_both",
             min_height=_MIN_STRIP_PX,
@@ -71,10 +100,10 @@ class _Spectrum:
         plot.toolbar.autohide = True
         plot.min_border_right = 8
         plot.xaxis.formatter = whole_number_formatter()
-        plot.xaxis.ticker = CustomJSTicker(major_code=_FEW_TICKS)
-        plot.yaxis.axis_label = "rms²/Hz"
+        plot.xaxis.ticker = CustomJSTicker(major_code=FEW_TICKS)
         plot.yaxis.ticker.desired_num_ticks = 4
-        plot.add_layout(self._noise)
+        for line in (self._noise, self._alarm, *self._words.values()):
+            plot.add_layout(line)
         plot.add_tools(CrosshairTool(overlay=cursor))
 
     def _draw(self, colour: str) -> None:
@@ -95,13 +124,14 @@ class _Spectrum:
             text_font_size="12px",
             text_font_style="bold",
         )
-        tooltips = [("frequency", "@frequency{0.00000} Hz"), ("power", "@power{0.00e+0} rms²/Hz")]
+        tooltips = [("frequency", "@frequency{0.00000} Hz"), ("power", "@power{0.00e+0}")]
         plot.add_tools(HoverTool(renderers=[line], tooltips=tooltips, mode="mouse"))
 
-    def show_axis(self, label: str) -> None:
-        """Label the axis of frequency; an empty label leaves room for the spectrum."""
-        if self.figure.xaxis[0].axis_label != label:
-            self.figure.xaxis.axis_label = label
+    def show_axes(self, label: str, unit: str) -> None:
+        """Label the axes; an empty label of the frequency leaves room for the spectrum."""
+        for axis, text in ((self.figure.xaxis[0], label), (self.figure.yaxis[0], unit)):
+            if axis.axis_label != text:
+                axis.axis_label = text
 
     def update(self, spectrum: SpectrumView) -> None:
         """Draw a spectrum; the one that is drawn already costs nothing."""
@@ -111,14 +141,25 @@ class _Spectrum:
         self._fine.data = dict(spectrum.columns)
         self._smooth.data = dict(spectrum.smooth)
         self._peak.data = self._peak_columns(spectrum)
-        title = spectrum.sentence or f"{self.key} · peak {spectrum.peak_text}"
+        title = spectrum.sentence or f"{self.key} · {spectrum.peak_text}"
         if self.figure.title.text != title:
             self.figure.title.text = title
         if len(spectrum.columns["power"]):
             low = float(np.percentile(spectrum.columns["power"], _LOWEST_PERCENTILE))
             high = max(spectrum.peak_power, float(np.max(spectrum.columns["power"]))) * _HEADROOM
-            self._noise.location = spectrum.noise_level
+            high = max(high, 2.0 * spectrum.alarm_level)
+            self._show_levels(spectrum)
             _set_log_range(self._power_range, (low, high))
+
+    def _show_levels(self, spectrum: SpectrumView) -> None:
+        levels = (
+            ("noise", self._noise, spectrum.noise_level, "white noise"),
+            ("alarm", self._alarm, spectrum.alarm_level, spectrum.alarm_text),
+        )
+        for name, line, level, text in levels:
+            line.location = level
+            self._words[name].update(y=level, text=text)
+        self._words["note"].text = spectrum.note
 
     def _peak_columns(self, spectrum: SpectrumView) -> dict[str, list[object]]:
         if not math.isfinite(spectrum.peak_frequency_hz):
@@ -129,7 +170,7 @@ class _Spectrum:
         return {
             "frequency": [spectrum.peak_frequency_hz],
             "power": [spectrum.peak_power],
-            "text": [spectrum.peak_text.split(" · ")[0]],
+            "text": [spectrum.peak_label],
             "align": ["right" if on_the_right else "left"],
             "offset": [-8 if on_the_right else 8],
         }
@@ -142,23 +183,40 @@ def _set_log_range(limits: Range1d, wanted: tuple[float, float]) -> None:
 
 
 class PowerSpectrumPanel:
-    """All power spectra of one document; strips are added as keys appear."""
+    """All power spectra of one document; strips are added as keys appear.
 
-    def __init__(self, palette: theme.Palette) -> None:
+    Parameters
+    ----------
+    palette : Palette
+    chosen : callable
+        Called with the detrending and the normalisation that a viewer chose.
+    """
+
+    def __init__(self, palette: theme.Palette, chosen: Callable[[TimingChoices], None]) -> None:
         self._palette = palette
         self._frequency_range = Range1d(1e-3, 1.0)
         self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
         self._strips: dict[str, _Spectrum] = {}
+        self._controls = TimingControls("spectra", ("trend", "normalisation"), chosen)
         self._waiting = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width")
         self.root: Column = column(
-            self._waiting, sizing_mode="stretch_both", stylesheets=[theme.PANEL_SHOWN_STYLE], name="spectra", spacing=2
+            self._controls.root,
+            self._waiting,
+            sizing_mode="stretch_both",
+            stylesheets=[theme.PANEL_SHOWN_STYLE],
+            name="spectra",
+            spacing=2,
         )
 
-    def update(self, view: NightView, curves: Mapping[str, CurveView] | None) -> None:
+    def update(self, view: NightView, curves: Mapping[str, CurveView] | None, timing: TimingChoices) -> None:
         """Bring the spectra to a snapshot of the night."""
+        self._controls.show(timing, view.keys)
         if view.keys.keys() != self._strips.keys():
             self._lay_out(view)
         spectra = {key: curves[key].spectrum for key in self._strips if curves is not None and key in curves}
+        unit = UNITS[timing.normalisation]
+        for number, strip in enumerate(self._strips.values(), start=1):
+            strip.show_axes("frequency / Hz" if number == len(self._strips) else "", unit)
         for key, spectrum in spectra.items():
             self._strips[key].update(spectrum)
         limits = [spectrum.columns["frequency"][[0, -1]] for spectrum in spectra.values() if _has_points(spectrum)]
@@ -173,10 +231,8 @@ class PowerSpectrumPanel:
                     key, palette=self._palette, frequency_range=self._frequency_range, cursor=self._cursor
                 )
         self._strips = {key: self._strips[key] for key in view.keys}
-        for number, strip in enumerate(self._strips.values(), start=1):
-            strip.show_axis("frequency / Hz" if number == len(self._strips) else "")
         self._waiting.visible = not self._strips
-        self.root.children = [self._waiting, *(strip.figure for strip in self._strips.values())]
+        self.root.children = [self._controls.root, self._waiting, *(strip.figure for strip in self._strips.values())]
 
 
 def _has_points(spectrum: SpectrumView) -> bool:

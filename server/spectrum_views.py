@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from server.amounts import period_with_error, with_error
 from server.columns import Columns, extreme_indices
-from stream.analysis.periodogram import PowerSpectrum
+from server.looks import Look
+from stream.analysis.detrending import Detrended, Trend, detrend
+from stream.analysis.periodogram import PowerSpectrum, SpectrumSettings, lomb_scargle
 from stream.analysis.rolling import RollingSpectrum
 from stream.analysis.series import TimeSeries
+from stream.analysis.significance import METHOD, FalseAlarmLevel, false_alarm_level
 from stream.errors import OpticamLiveError
 from stream.messages import FloatArray
 
@@ -22,6 +26,10 @@ _REST = 15.0
 """A spectrum is made again after so many times what the last one took, if that is longer."""
 _FEWEST_FOR_SPECTRUM = 16
 _SMOOTHED_PER_DECADE = 12
+_PLAIN = Look()
+_FALSE_ALARM = 0.01
+_ALARM_GROWTH = 1.02
+"""The share of the variance that noise reaches changes with the logarithm of the number of points: slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +37,21 @@ class SpectrumView:
     """A power spectrum as drawn; `sentence` says why there is none."""
 
     columns: Columns
-    """``frequency`` (Hz) and ``power`` (fractional rms squared per Hz), thinned with its extremes kept."""
+    """``frequency`` (Hz) and ``power`` (in the normalisation of the look), thinned with its extremes kept."""
     smooth: Columns
     """The same averaged in bins of equal width in log frequency."""
     peak_frequency_hz: float = math.nan
     peak_power: float = math.nan
     peak_text: str = ""
+    """Frequency, period and rms of the peak with their errors."""
+    peak_label: str = ""
     noise_level: float = math.nan
     """Mean power that the errors alone would make."""
+    alarm_level: float = math.nan
+    """Power that white noise exceeds somewhere once in a hundred times."""
+    alarm_text: str = ""
+    note: str = ""
+    """What was taken out before the transform."""
     sentence: str = ""
 
 
@@ -49,12 +64,17 @@ class SpectrumMaker:
         Key, for sentences.
     clock : callable
         Monotonic time, seconds.
+    look : Look
+        Of it: detrending and normalisation.
     """
 
-    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic, look: Look = _PLAIN) -> None:
         self._name = name
         self._clock = clock
-        self._rolling = RollingSpectrum()
+        self._detrending = look.detrending
+        self._settings = SpectrumSettings(look.normalisation)
+        self._rolling = RollingSpectrum(self._settings)
+        self._alarm: tuple[int, float] | None = None
         self._made_of = -1
         self._due_s = -math.inf
         self.view = no_spectrum()
@@ -63,25 +83,41 @@ class SpectrumMaker:
         """Whether the points of this version are another than those of the last spectrum, and old enough."""
         return version != self._made_of and self._clock() >= self._due_s
 
-    def make(self, series: TimeSeries, version: int) -> None:
+    def make(self, series: TimeSeries, airmass: FloatArray, version: int) -> None:
         """Make the spectrum of some points: seconds, ascending; NaN and errors of 0 are left out."""
         started = self._clock()
-        self.view = self._spectrum(series)
+        self.view = self._spectrum(series, airmass)
         finished = self._clock()
         self._made_of, self._due_s = version, finished + max(SPECTRUM_INTERVAL_S, _REST * (finished - started))
 
-    def _spectrum(self, series: TimeSeries) -> SpectrumView:
+    def _spectrum(self, series: TimeSeries, airmass: FloatArray) -> SpectrumView:
         with np.errstate(invalid="ignore"):
             good = np.isfinite(series.flux) & (series.flux_err > 0.0)
         n_good = int(np.count_nonzero(good))
         if n_good < _FEWEST_FOR_SPECTRUM:
             return no_spectrum(f"{self._name}: {n_good} points, a power spectrum needs {_FEWEST_FOR_SPECTRUM}")
+        measured = TimeSeries(series.time_s[good], series.flux[good], series.flux_err[good])
         try:
-            return _drawn(
-                self._rolling.update(TimeSeries(series.time_s[good], series.flux[good], series.flux_err[good]))
-            )
+            done = detrend(measured, self._detrending, airmass=airmass[good])
+            spectrum = self._transformed(done.series)
+            return _drawn(spectrum, done, self._false_alarm(spectrum, done.series))
         except OpticamLiveError as problem:
             return no_spectrum(f"{self._name}: {problem}")
+
+    def _transformed(self, series: TimeSeries) -> PowerSpectrum:
+        if self._detrending.trend is Trend.NONE:
+            return self._rolling.update(series)
+        # A trend moves all points with each new one: no sum over the points of before can be kept.
+        time_s = series.time_s - series.time_s[0]
+        return lomb_scargle(time_s, series.flux, series.flux_err, settings=self._settings)
+
+    def _false_alarm(self, spectrum: PowerSpectrum, series: TimeSeries) -> FalseAlarmLevel:
+        n_points = spectrum.n_points
+        if self._alarm is None or not self._alarm[0] <= n_points < _ALARM_GROWTH * self._alarm[0]:
+            level = false_alarm_level(spectrum, series, _FALSE_ALARM)
+            self._alarm = (n_points, level.power / spectrum.all_variance_power)
+            return level
+        return FalseAlarmLevel(self._alarm[1] * spectrum.all_variance_power, _FALSE_ALARM, METHOD)
 
 
 def no_spectrum(sentence: str = "") -> SpectrumView:
@@ -90,20 +126,25 @@ def no_spectrum(sentence: str = "") -> SpectrumView:
     return SpectrumView(nothing, nothing, sentence=sentence)
 
 
-def _drawn(spectrum: PowerSpectrum) -> SpectrumView:
+def _drawn(spectrum: PowerSpectrum, done: Detrended, alarm: FalseAlarmLevel) -> SpectrumView:
     shown = (spectrum.frequency_hz > 0.0) & (spectrum.power > 0.0) & np.isfinite(spectrum.power)
     frequency, power = spectrum.frequency_hz[shown], spectrum.power[shown]
     kept = extreme_indices(np.log2(frequency), power, MAX_SPECTRUM_POINTS)
     peak_hz = float(spectrum.peak_frequency_hz)
-    text = f"{significant(peak_hz, spectrum.peak_frequency_err_hz)} Hz"
-    text += f" · {_period_text(1.0 / peak_hz)} · rms {100.0 * spectrum.peak_rms:.2f} %"
+    peak_err_hz = float(spectrum.peak_frequency_err_hz)
+    text = f"{with_error(peak_hz, peak_err_hz, 'Hz')}\n{period_with_error(1.0 / peak_hz, peak_err_hz / peak_hz**2)}"
+    text += f" · rms {with_error(100.0 * spectrum.peak_rms, 100.0 * spectrum.peak_rms_err, '%')}"
     return SpectrumView(
         {"frequency": frequency[kept], "power": power[kept]},
         smoothed(frequency, power),
         peak_frequency_hz=peak_hz,
         peak_power=float(spectrum.peak_power),
         peak_text=text,
+        peak_label=f"{significant(peak_hz, peak_err_hz)} Hz",
         noise_level=float(spectrum.noise_level),
+        alarm_level=alarm.power,
+        alarm_text=f"{100.0 * alarm.probability:g} % false alarm, {alarm.method}",
+        note=done.sentence,
     )
 
 
@@ -126,9 +167,3 @@ def significant(value: float, error: float) -> str:
         return f"{value:.4g}"
     digits = min(6, max(1, -math.floor(math.log10(error))))
     return f"{value:.{digits}f}"
-
-
-def _period_text(period_s: float) -> str:
-    if period_s < 120.0:
-        return f"{period_s:.2f} s"
-    return f"{period_s / 60.0:.1f} min" if period_s < 7200.0 else f"{period_s / 3600.0:.2f} h"

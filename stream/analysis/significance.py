@@ -13,6 +13,8 @@ from stream.analysis.sinusoid import FEWEST_POINTS
 from stream.errors import ConfigurationError
 from stream.messages import FloatArray
 
+METHOD = "Baluev (2008), white noise"
+"""How a false-alarm level is found, in words for a plot."""
 _FEWEST_POINTS = 10
 """Of fewer points a sinusoid with a mean explains too much for a limit of extreme values to hold."""
 
@@ -80,7 +82,7 @@ def false_alarm_level(spectrum: PowerSpectrum, series: TimeSeries, probability: 
     share = model.false_alarm_level(
         probability, method="baluev", maximum_frequency=float(spectrum.frequency_hz[-1]), samples_per_peak=5
     )
-    return FalseAlarmLevel(float(share) * spectrum.all_variance_power, probability, "Baluev (2008), white noise")
+    return FalseAlarmLevel(float(share) * spectrum.all_variance_power, probability, METHOD)
 
 
 def window_function(series: TimeSeries, *, settings: SpectrumSettings = DEFAULT_SETTINGS) -> WindowFunction:

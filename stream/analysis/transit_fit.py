@@ -22,7 +22,7 @@ _N_MIDDLES = 24
 _DURATIONS = (0.15, 0.3, 0.5, 0.7)
 """First guesses of the duration in spans of the light curve."""
 _SOFT_SIGMA = 1.0
-_SEEN_DEPTH_SIGMA = 5.0
+SEEN_DEPTH_SIGMA = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ def _as_result(
     ratio = data.flux / fitted - 1.0
     has_before = int((data.time < middle - 0.5 * duration).sum()) >= 3
     has_after = int((data.time > middle + 0.5 * duration).sum()) >= 3
-    seen = depth > _SEEN_DEPTH_SIGMA * depth_err
+    seen = depth > SEEN_DEPTH_SIGMA * depth_err
     missing = [
         words
         for words, there in (("ingress", has_before), ("egress", has_after), ("a depth above 5 sigma", seen))

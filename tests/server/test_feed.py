@@ -90,7 +90,7 @@ def test_a_late_page_shows_the_whole_night_and_the_signal(tmp_path: Path) -> Non
             curve = curve_of(feed, key)
             assert set(curve.columns["frame_id"].astype(int)) == frame_ids_in_ledger(tmp_path, key)
             assert curve.spectrum.peak_frequency_hz == pytest.approx(FREQUENCY_HZ, abs=2e-4)
-            frequency, unit = curve.spectrum.peak_text.split()[:2]
+            frequency, unit = curve.spectrum.peak_label.split()
             assert float(frequency) == pytest.approx(FREQUENCY_HZ, abs=2e-4)
             assert unit == "Hz"
             assert curve.rms == pytest.approx(RMS, rel=0.1)

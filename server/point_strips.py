@@ -1,0 +1,135 @@
+"""Pictures of points with errors, one above the other: folds, lags, transits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bokeh.models import (
+    ColumnDataSource,
+    CrosshairTool,
+    CustomJSTicker,
+    DatetimeTickFormatter,
+    HoverTool,
+    Label,
+    Range1d,
+    Span,
+)
+from bokeh.plotting import figure
+
+from server import theme
+from server.light_curve_panel import set_range, whole_number_formatter
+from server.power_spectrum_panel import FEW_TICKS
+from server.timing_views import StripView
+
+_POINTS: dict[str, list[Any]] = {"x": [], "y": [], "lower": [], "upper": [], "alpha": [], "text": []}
+_PLAIN: dict[str, list[float]] = {"x": [], "y": []}
+
+
+@dataclass(frozen=True, slots=True)
+class StripAxes:
+    """What the axes of the strips of a panel are.
+
+    Attributes
+    ----------
+    x_type : str
+        ``linear``, ``log`` or ``datetime``.
+    x_label : str
+    min_height_px : int
+    tooltips : tuple of tuple of str
+        Of the points, as bokeh takes them.
+    """
+
+    x_type: str
+    x_label: str
+    min_height_px: int
+    tooltips: tuple[tuple[str, str], ...]
+
+
+class PointStrip:
+    """One picture of one document."""
+
+    def __init__(self, view: StripView, axes: StripAxes, palette: theme.Palette, cursor: Span) -> None:
+        self._drawn: StripView | None = None
+        self._points = ColumnDataSource(data=dict(_POINTS), name=f"points_{view.name}")
+        self._dots = ColumnDataSource(data=dict(_PLAIN))
+        self._line = ColumnDataSource(data=dict(_PLAIN), name=f"line_{view.name}")
+        self._x_range, self._y_range = Range1d(*view.x_range), Range1d(*view.y_range)
+        self._axes = axes
+        self.figure = figure(
+            sizing_mode="stretch_both",
+            min_height=axes.min_height_px,
+            x_range=self._x_range,
+            y_range=self._y_range,
+            x_axis_type=axes.x_type,
+            tools="xpan,xwheel_zoom,box_zoom,reset",
+            active_drag="box_zoom",
+            active_scroll=None,
+            toolbar_location="above",
+            title=view.title,
+            name=f"strip_{axes.x_type}_{view.name}",
+        )
+        self._note = Label(
+            x=6,
+            y=4,
+            x_units="screen",
+            y_units="screen",
+            text="",
+            text_font=theme.FONT,
+            text_font_size="11px",
+            text_color=palette.text,
+            background_fill_color=palette.panel,
+            background_fill_alpha=0.65,
+        )
+        self._decorate(cursor)
+        self._draw(palette, view.colour_of)
+
+    def _decorate(self, cursor: Span) -> None:
+        plot = self.figure
+        plot.toolbar.logo = None
+        plot.toolbar.autohide = True
+        plot.min_border_right = 8
+        plot.yaxis.ticker.desired_num_ticks = 4
+        if self._axes.x_type == "log":
+            plot.xaxis.formatter = whole_number_formatter()
+            plot.xaxis.ticker = CustomJSTicker(major_code=FEW_TICKS)
+        elif self._axes.x_type == "datetime":
+            plot.xaxis.formatter = DatetimeTickFormatter(
+                seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M", hourmin="%H:%M", hours="%H:%M"
+            )
+        plot.add_tools(CrosshairTool(overlay=cursor))
+        plot.add_layout(self._note)
+
+    def _draw(self, palette: theme.Palette, key: str) -> None:
+        plot, colour = self.figure, palette.key_colour(key)
+        plot.scatter("x", "y", source=self._dots, size=2.5, color=colour, alpha=0.25)
+        plot.segment("x", "lower", "x", "upper", source=self._points, color=colour, alpha="alpha")
+        points = plot.scatter("x", "y", source=self._points, size=5.5, color=colour, alpha="alpha")
+        plot.line("x", "y", source=self._line, color=palette.text, line_width=1.6)
+        formatters = {"@x": "datetime"} if self._axes.x_type == "datetime" else {}
+        plot.add_tools(
+            HoverTool(renderers=[points], tooltips=list(self._axes.tooltips), formatters=formatters, mode="mouse")
+        )
+
+    def show_axis(self, shown: bool) -> None:
+        """Label the horizontal axis, or leave its room to the picture."""
+        label = self._axes.x_label if shown else ""
+        if self.figure.xaxis[0].axis_label != label:
+            self.figure.xaxis.axis_label = label
+
+    def update(self, view: StripView) -> None:
+        """Draw a view; the one that is drawn already costs nothing."""
+        if view is self._drawn:
+            return
+        self._drawn = view
+        self._points.data = dict(view.points)
+        for source, columns in ((self._dots, view.dots), (self._line, view.line)):
+            if len(columns.get("x", ())) or len(source.data["x"]):
+                source.data = dict(columns) or dict(_PLAIN)
+        for model, text in ((self.figure.title, view.title), (self._note, view.note)):
+            if model.text != text:
+                model.text = text
+        set_range(self._y_range, view.y_range)
+        if (self._x_range.start, self._x_range.end) != view.x_range:
+            start, end = view.x_range
+            self._x_range.update(start=start, end=end, reset_start=start, reset_end=end)
