@@ -117,6 +117,40 @@ class NightPage:
         for key in modifiers or []:
             self.page.keyboard.up(key)
 
+    def drag(self, key: str, start: float, end: float) -> None:
+        """Drag over a light curve, from one part of its width to another."""
+        place = self.page.evaluate(
+            """name => {
+                const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(name));
+                const canvas = view.canvas_view.el.getBoundingClientRect();
+                const {left, top, width, height} = view.frame.bbox;
+                return [canvas.left + left, canvas.top + top + height / 2, width];
+            }""",
+            f"strip_{key}",
+        )
+        self.page.mouse.move(place[0] + start * place[2], place[1])
+        self.page.mouse.down()
+        self.page.mouse.move(place[0] + 0.5 * (start + end) * place[2], place[1] + 2)
+        self.page.mouse.move(place[0] + end * place[2], place[1])
+        self.page.mouse.up()
+
+    def click_point(self, key: str, index: int) -> None:
+        """Click a point of a light curve; -1 is the last."""
+        columns = self.columns(f"light_curve_{key}")
+        place = self.page.evaluate(
+            """([name, x, y]) => {
+                const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(name));
+                const canvas = view.canvas_view.el.getBoundingClientRect();
+                return [canvas.left + view.frame.x_scale.compute(x), canvas.top + view.frame.y_scale.compute(y)];
+            }""",
+            [f"strip_{key}", columns["utc_ms"][index], columns["flux"][index]],
+        )
+        self.page.mouse.click(*place)
+
+    def press_tab(self, name: str) -> None:
+        """Show one of the panels in the middle."""
+        self.page.locator(".middle").get_by_text(name, exact=True).click()
+
     def keep_picture(self, name: str) -> Path:
         """Keep a picture of the window in ``test-artifacts/``."""
         ARTIFACTS.mkdir(exist_ok=True)

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from server.theme import PALETTES
 from tests.browser.chromium import chromium
 from tests.browser.page_driver import NightPage, served
-from tests.server.fake_night import FREQUENCY_HZ, KEYS, VARIABLE, FakeNight
+from tests.server.fake_night import FREQUENCY_HZ, KEYS, START_MJD, VARIABLE, FakeNight
 
 pytestmark = pytest.mark.clock
 
-SIZES = ((1920, 1080), (1280, 800), (390, 844))
+SIZES = ((1920, 1080, "light"), (1280, 800, "dark"), (390, 844, "red"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +122,24 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.mark.parametrize(("width", "height"), SIZES)
-def test_the_page_fits_the_screen(browser: Browser, finished: str, width: int, height: int) -> None:
+@pytest.mark.parametrize(("width", "height", "theme"), SIZES)
+def test_the_page_fits_the_screen(browser: Browser, finished: str, width: int, height: int, theme: str) -> None:
     with NightPage(browser, finished, width=width, height=height) as page:
+        page.wait_for_points(KEYS[0], 1000)
+        if theme != "dark":
+            page.page.get_by_label("theme").select_option(theme)
+            page.wait("theme => document.getElementById('theme')?.value === theme", theme)
+            assert page.page.evaluate("localStorage.getItem('opticam-live-theme')") == theme
         for key in KEYS:
             page.wait_for_points(key, 1000)
         page.wait(_SOURCE_IS, f"{VARIABLE}T")
+        background = page.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        colour = PALETTES[theme].background
+        red, green, blue = bytes.fromhex(colour[1:])
+        assert background == f"rgb({red}, {green}, {blue})"
+        assert page.page.evaluate("Bokeh.documents[0].get_model_by_name('field_figure').background_fill_color") == (
+            PALETTES[theme].panel
+        )
         page.wait("() => document.querySelector('main') !== null", None)
         overflow = page.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow <= 0
@@ -151,6 +164,73 @@ def test_a_window_and_the_rejected_frames_are_shown_on_demand(browser: Browser, 
         page.page.get_by_text(re.compile("rejected: which and why")).click()
         page.page.get_by_text("holds 100 bytes of data").first.wait_for()
         page.assert_quiet()
+
+
+def test_an_observer_looks_closer_pauses_and_takes_away(browser: Browser, live: Served) -> None:
+    with NightPage(browser, live.address) as page:
+        key = KEYS[0]
+        page.wait_for_points(key, 300)
+        # Flagged points are hollow, and the words of a hover are there.
+        columns = page.columns(f"light_curve_{key}")
+        flagged = [flags for flags, alpha in zip(columns["flags"], columns["fill_alpha"], strict=True) if alpha == 0.0]
+        assert set(flagged) == {"SATURATED"}
+        assert columns["frame"][0] == "frame_1-g_000000.fit"
+        assert columns["bjd_tdb"][0] == pytest.approx(START_MJD + 300.0 / 86400.0 + 2400000.5, abs=1e-6)
+
+        page.page.keyboard.press(" ")
+        page.page.get_by_text(re.compile(r"resume · \d+ new")).wait_for()
+        resting = page.n_points(key)
+        page.page.get_by_text(re.compile(r"resume · [1-9]\d new")).wait_for()
+        assert page.n_points(key) == resting
+        page.page.keyboard.press(" ")
+        page.wait_for_points(key, resting + 10)
+
+        # A drag over the curve stays at that stretch, at full detail, and the address says so.
+        page.drag(key, 0.25, 0.75)
+        page.page.wait_for_url(re.compile(r"from=\d+&to=\d+"))
+        link = page.page.url
+        times = page.columns(f"light_curve_{key}")["utc_ms"]
+        low, high = (float(found) for found in re.findall(r"=(\d+)", link))
+        page.wait(_STRETCH_IS, [f"light_curve_{key}", low - 1000.0, high + 1000.0])
+        assert times[0] < low < high < times[-1]
+        page.page.get_by_text("check star").click()
+        page.wait("name => Bokeh.documents[0].get_model_by_name(name).get_length() > 20", f"check_{key}")
+        link = page.page.url
+        assert "check=1" in link
+
+        page.click_point(key, -3)
+        page.page.get_by_text("is no longer there: its stamps cannot be shown").wait_for()
+        page.press_tab("conditions")
+        page.wait(_HAS_ROWS, f"conditions_shift_x_px_{key}")
+        page.press_tab("photometers")
+        page.page.get_by_text("★").first.wait_for()
+        page.page.get_by_role("button", name="forced aperture annulus").click()
+        page.page.wait_for_url(re.compile("photometer=forced_aperture_annulus"))
+
+        page.press_tab("take away")
+        page.page.get_by_placeholder("note, as: clouds").fill("wind shakes the telescope")
+        page.page.get_by_text("pin", exact=True).click()
+        page.wait("() => Bokeh.documents[0].get_model_by_name('notes').get_length() === 1", None)
+        with page.page.expect_download() as download:
+            page.page.get_by_text("CSV", exact=True).first.click()
+        text = download.value.path().read_text(encoding="utf-8")
+        assert "wind shakes the telescope" in text
+        assert "# photometer: forced_aperture_annulus" in text
+        page.assert_quiet()
+
+        # The link restores the view for somebody else; what makes no sense in it is a sentence.
+        page.page.goto(link.replace("check=1", "check=1&bin=wide"))
+        page.wait(_STRETCH_IS, [f"light_curve_{key}", low - 1000.0, high + 1000.0])
+        page.wait("() => Bokeh.documents[0].get_model_by_name('check').active", None)
+        page.page.get_by_text("bin ('wide') must be a number").wait_for()
+
+
+_HAS_ROWS = "name => (Bokeh.documents[0].get_model_by_name(name)?.get_length() ?? 0) > 20"
+_STRETCH_IS = """([name, low, high]) => {
+    const data = window.Bokeh?.documents?.[0]?.get_model_by_name(name)?.data;
+    if (data == null) return false;
+    const times = Array.from(data instanceof Map ? data.get("utc_ms") : data.utc_ms);
+    return times.length > 20 && times[0] >= low && times[times.length - 1] <= high; }"""
 
 
 def test_a_touch_toggles_a_comparison_star(browser: Browser, finished: str) -> None:
