@@ -186,10 +186,11 @@ def reduce(
     _say_counts(counts, options)
     if counts.n_pending:
         raise NightError(f"interrupted with {counts.n_pending} frames left: the same command goes on")
-    if counts.n_measured:
-        _write_outputs(out, photometer)
-        if diagnostics:
-            output_commands.draw(out)
+    if not counts.n_measured:
+        raise NightError(f"no frame of {folder} could be measured: opticam-live status {out} says why")
+    _write_outputs(out, photometer)
+    if diagnostics:
+        output_commands.draw(out)
 
 
 def status(out: NightOut, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:

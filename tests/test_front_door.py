@@ -124,7 +124,10 @@ def test_an_output_folder_of_another_recipe_is_refused_by_name(tmp_path: Path) -
     folder, out = tmp_path / "frames", tmp_path / "out"
     folder.mkdir()
     write_frame(folder, 1, FILTER=None)
-    assert run("reduce", folder, "--out", out, "--workers", "1").returncode == 0
+    nothing = run("reduce", folder, "--out", out, "--workers", "1")
+    assert nothing.returncode == 1
+    assert nothing.stdout.startswith("1 frames: 0 measured\n1 rejected: 1 BAD_KEYWORD; ")
+    assert f"error: no frame of {folder} could be measured: opticam-live status {out} says why" in nothing.stderr
     words = ("--coordinates", "31.0 46.0", "--set", "detection.threshold_sigma=4", "--set", "bootstrap.n_frames=9")
     sentence = one_sentence("reduce", folder, "--out", out, *words)
     assert "(bootstrap.n_frames: 5 -> 9; detection.threshold_sigma: 5.0 -> 4.0; target_position." in sentence
