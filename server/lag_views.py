@@ -35,13 +35,13 @@ def lag_view(stretches: Sequence[KeyStretch], choices: TimingChoices, _previous:
     others = [stretch for stretch in stretches if stretch is not reference]
     if not others:
         raise AnalysisError(f"a lag needs two keys: there is {reference.key} alone")
+    if len({stretch.scale for stretch in stretches}) > 1:
+        raise AnalysisError("lags need the times of all keys in one scale: barycentric times are missing for some")
     good = measured_points(reference.series, f"a lag behind {reference.key}", fewest=FEWEST_POINTS)
     peak_hz = lomb_scargle(good.time_s - good.time_s[0], good.flux, good.flux_err).peak_frequency_hz
     strips: list[StripView] = []
     for other in others:
         strips.extend(_strips(reference, other, choices, peak_hz))
-    if len({stretch.scale for stretch in stretches}) > 1:
-        raise AnalysisError("lags need the times of all keys in one scale: barycentric times are missing for some")
     text = f"A positive lag: that key is late behind {reference.key}. Noise is part of the coherence. Not detrended."
     return TimingView(text=text, strips=tuple(strips))
 

@@ -102,6 +102,11 @@ class MiddlePanel:
         elif state.tab == "take away":
             self._take_away.update(view, state)
 
+    def catch_up(self, view: NightView, state: ViewState) -> None:
+        """Show what a viewer chose while the page was paused, once it is made."""
+        if state.tab in self._timing and self._timing[state.tab].is_waiting:
+            self.update(view, None, state)
+
     def show_frame(self, key: str, frame_id: int) -> None:
         """Read a frame, which is shown once it is there."""
         self._frame.show(key, frame_id)

@@ -94,6 +94,7 @@ class Page:
         self.health.update(view)
         if self._paused_at is not None:
             self.controls.say_paused(max(0, _n_frames(view) - self._paused_at))
+            self.middle.catch_up(view, self._state)
             return
         if not view.keys:
             self.curves.say(_awaited(view))

@@ -23,6 +23,7 @@ from server.power_spectrum_panel import FEW_TICKS
 from server.timing_views import StripView
 
 _POINTS: dict[str, list[Any]] = {"x": [], "y": [], "lower": [], "upper": [], "alpha": [], "text": []}
+_MANY, _SIZE, _SMALL_SIZE = 60, 5.5, 3.5
 _PLAIN: dict[str, list[float]] = {"x": [], "y": []}
 
 
@@ -104,7 +105,7 @@ class PointStrip:
         plot, colour = self.figure, palette.key_colour(key)
         plot.scatter("x", "y", source=self._dots, size=2.5, color=colour, alpha=0.25)
         plot.segment("x", "lower", "x", "upper", source=self._points, color=colour, alpha="alpha")
-        points = plot.scatter("x", "y", source=self._points, size=5.5, color=colour, alpha="alpha")
+        points = self._marks = plot.scatter("x", "y", source=self._points, size=_SIZE, color=colour, alpha="alpha")
         plot.line("x", "y", source=self._line, color=palette.text, line_width=1.6)
         formatters = {"@x": "datetime"} if self._axes.x_type == "datetime" else {}
         plot.add_tools(
@@ -123,6 +124,9 @@ class PointStrip:
             return
         self._drawn = view
         self._points.data = dict(view.points)
+        size = _SIZE if len(view.points["x"]) <= _MANY else _SMALL_SIZE
+        if self._marks.glyph.size != size:
+            self._marks.glyph.size = size
         for source, columns in ((self._dots, view.dots), (self._line, view.line)):
             if len(columns.get("x", ())) or len(source.data["x"]):
                 source.data = dict(columns) or dict(_PLAIN)

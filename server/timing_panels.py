@@ -94,6 +94,11 @@ class TimingPanel:
         if self._picture is not None and view.image is not None:
             self._picture.update(view.image)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is nothing yet of what the viewer chose."""
+        return self._drawn is None
+
     def _say(self, text: str) -> None:
         if self._text.text != text:
             self._text.text = text
