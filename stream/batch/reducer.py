@@ -30,7 +30,7 @@ from stream.measure.protocols import Photometer as OwnMeasure
 from stream.messages import Catalog, FloatArray
 from stream.night.ledger import LEDGER_FILE, LedgerReader
 from stream.night.night_folder import CALIBRATION_FOLDER, CATALOG_FOLDER
-from stream.night.run import NightOptions, Onlooker, run_night
+from stream.night.run import NightOptions, Onlooker, refuse_same_folder, run_night
 from stream.notebook import progress, say, show_figure, step
 from stream.own_instruments import instrument_of
 from stream.plots import catalogs_figure, save_figure
@@ -68,8 +68,9 @@ class Reducer:
     Raises
     ------
     ConfigurationError
-        If the folder of the frames does not exist, holds no frame, or none whose header can be used, if a folder of
-        calibration frames holds none, or if a class of the user's own cannot be used by the workers.
+        If the folder of the frames does not exist, holds no frame, or none whose header can be used, or is that of
+        the outputs; if a folder of calibration frames holds none; or if a class of the user's own cannot be used by
+        the workers.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Reducer:
         self._n_workers = n_workers or os.cpu_count() or 1
         self._show = show_plots
         self.recipe = with_finder(self.recipe, finder)
+        refuse_same_folder(self.data_directory, self.out_directory)
         self._calibration.refuse_empty()
         names = frame_names(
             self.data_directory, self.out_directory, *self._calibration.paths_outside_of(self.data_directory)

@@ -235,12 +235,17 @@ def _checked_folder(options: NightOptions) -> Path:
         raise ConfigurationError(f"folder {options.folder} does not exist")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise ConfigurationError(f"folder {options.folder} cannot be read")
-    if options.out.resolve() == folder:
-        raise ConfigurationError(f"output folder {options.out} is the folder of the frames: another one is required")
+    refuse_same_folder(folder, options.out)
     options.calibration.paths_outside_of(folder)
     if options.finite:
         options.calibration.refuse_empty()
     return folder
+
+
+def refuse_same_folder(folder: Path, out: Path) -> None:
+    """Refuse to write among the frames themselves; raises ConfigurationError."""
+    if out.resolve() == folder.resolve():
+        raise ConfigurationError(f"output folder {out} is the folder of the frames: another one is required")
 
 
 def _prepare_calibration(options: NightOptions, recipe: Recipe, ledger: Ledger, out: Path) -> CalibrationWatch | None:

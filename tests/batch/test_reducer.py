@@ -115,6 +115,9 @@ def test_what_cannot_be_reduced_is_said_in_a_sentence(tmp_path: Path, reduced: R
     write_frame(folder, 1, FILTER=None)
     with pytest.raises(ConfigurationError, match=f"no frame in {folder} has a header that OPTICAM-MX explains"):
         opticam.Reducer(folder, tmp_path / "out")
+    with pytest.raises(ConfigurationError, match=f"output folder {folder} is the folder of the frames: another one"):
+        opticam.Reducer(folder, folder)
+    assert [path.name for path in folder.iterdir()] == ["000001.fit"]
     fresh = opticam.Reducer(reduced.frames, tmp_path / "fresh")
     with pytest.raises(ConfigurationError, match=r"no catalog of 1:g, 2:r: create_catalogs\(\) must come before"):
         fresh.photometry(opticam.OptimalPhotometer())
