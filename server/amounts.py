@@ -22,7 +22,7 @@ def with_error(value: float, error: float, unit: str = "") -> str:
         exponent -= 1
     if exponent >= 0:
         step = 10.0**exponent
-        return f"{round(value / step) * step:.0f} ± {math.ceil(error / step) * step:.0f}{space}"
+        return f"{round(value / step) * step:.0f} ± {round(error / step) * step:.0f}{space}"
     digits = min(_MOST_DIGITS, -exponent)
     return f"{value:.{digits}f} ± {error:.{digits}f}{space}"
 

@@ -28,6 +28,7 @@ class DynamicPicture:
         self.figure = figure(
             sizing_mode="stretch_both",
             min_height=260,
+            stylesheets=[theme.PICTURE_STYLE],
             x_range=self._times,
             y_range=self._frequencies,
             x_axis_type="datetime",

@@ -60,6 +60,7 @@ class PointStrip:
         self.figure = figure(
             sizing_mode="stretch_both",
             min_height=axes.min_height_px,
+            stylesheets=[theme.STRIP_STYLE],
             x_range=self._x_range,
             y_range=self._y_range,
             x_axis_type=axes.x_type,

@@ -198,12 +198,13 @@ class PowerSpectrumPanel:
         self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
         self._strips: dict[str, _Spectrum] = {}
         self._controls = TimingControls("spectra", ("trend", "normalisation"), chosen)
-        self._waiting = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width")
+        waiting = "<span class='why'>Power spectra appear here with the light curves, from 16 points on.</span>"
+        self._waiting = Div(text=waiting, stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width")
         self.root: Column = column(
             self._controls.root,
             self._waiting,
             sizing_mode="stretch_both",
-            stylesheets=[theme.PANEL_SHOWN_STYLE],
+            stylesheets=[theme.STRIPS_SHOWN_STYLE],
             name="spectra",
             spacing=2,
         )

@@ -160,9 +160,15 @@ def plot_theme(palette: Palette) -> dict[str, Any]:
 
 # On a phone the page scrolls, so that a strip need not share the height of the screen with the others.
 STRIP_STYLE = "@media (max-width: 820px) { :host { min-height: 215px !important; } }"
+PICTURE_STYLE = "@media (max-width: 820px) { :host { min-height: 420px !important; } }"
 
 # Panels of which one is shown at a time fill the screen's height, or scroll with a phone's page.
 PANEL_SHOWN_STYLE = "@media (max-width: 820px) { :host { min-height: 690px !important; flex: 0 0 auto !important; } }"
+
+# Those of several strips and of widgets above them are as long as these need.
+STRIPS_SHOWN_STYLE = """
+@media (max-width: 820px) { :host { height: auto !important; flex: 0 0 auto !important; overflow: visible; } }
+"""
 
 # Widgets live in shadow trees: the rules of the page do not reach them, its custom properties do.
 WIDGET_STYLE = f"""
@@ -177,8 +183,15 @@ WIDGET_STYLE = f"""
 .bk-btn-group > .bk-btn {{ border-radius: 5px; margin: 0; flex: 0 0 auto; align-self: flex-start; }}
 .bk-input {{ background: var(--panel); color: var(--text); border: 1px solid var(--grid); font: {FONT_SIZE} {FONT};
   padding: 3px 6px; min-height: 28px; height: 28px; }}
+select:not([multiple]).bk-input {{ appearance: none; padding-right: 20px; background-repeat: no-repeat; background-size: 5px 5px;
+  background-image: linear-gradient(45deg, transparent 50%, var(--faint) 50%),
+    linear-gradient(135deg, var(--faint) 50%, transparent 50%);
+  background-position: right 11px center, right 6px center; }}
 .bk-input:focus {{ border-color: var(--accent); box-shadow: none; }}
-label {{ color: var(--faint); }}
+label, .bk-slider-title {{ color: var(--faint); }}
+.noUi-target {{ background: var(--grid) !important; border: none !important; box-shadow: none !important; }}
+.noUi-connect {{ background: var(--source) !important; }}
+.noUi-handle {{ background: var(--faint) !important; border-color: var(--grid) !important; box-shadow: none !important; }}
 @media (pointer: coarse) {{ .bk-btn, .bk-input {{ min-height: 36px; }} }}
 """
 

@@ -70,7 +70,7 @@ class TimingPanel:
             self._controls.root,
             self._text,
             sizing_mode="stretch_both",
-            stylesheets=[theme.PANEL_SHOWN_STYLE],
+            stylesheets=[theme.STRIPS_SHOWN_STYLE],
             styles={"overflow-y": "auto"},
             name=kind,
             spacing=2,
