@@ -12,7 +12,7 @@ from server.night_view import NightView
 from stream.errors import ConfigurationError, OpticamLiveError
 from stream.messages import Catalog, Selection
 from stream.notes import Note, load_notes, save_notes, with_note
-from stream.selection import load_selection, save_selection
+from stream.selection import load_selection, save_selection, with_ensemble_saved, with_ensemble_used
 
 
 class Chooser(ABC):
@@ -58,6 +58,38 @@ class Chooser(ABC):
     def choose_automatically(self) -> tuple[str, ...]:
         """Let target and comparison stars be chosen automatically again."""
         return self._change(lambda selection, _view: selecting.automatic(selection))
+
+    def selection(self) -> Selection:
+        """The choices as they are now; raises ConfigurationError if they cannot be read."""
+        return load_selection(self._place)
+
+    def undo(self, before: Selection, left: Selection) -> tuple[str, ...]:
+        """Bring back the choices that were `before` a viewer `left` others, unless they have been changed since."""
+
+        def change(selection: Selection, _view: NightView) -> selecting.Change:
+            if selection != left:
+                raise ConfigurationError("somebody has changed the choice since: it stays as it is")
+            return selecting.Change(before, ("the last change is taken back",))
+
+        return self._change(change)
+
+    def save_ensemble(self, name: str) -> tuple[str, ...]:
+        """Keep the comparison stars of all keys by a name; returns sentences."""
+
+        def change(selection: Selection, view: NightView) -> selecting.Change:
+            chosen = {key: shown.choice.comparisons for key, shown in view.keys.items() if shown.choice is not None}
+            return selecting.Change(with_ensemble_saved(selection, name, chosen), (f"saved as {name}",))
+
+        return self._change(change)
+
+    def use_ensemble(self, name: str) -> tuple[str, ...]:
+        """Recall the comparison stars that were saved by a name; returns sentences."""
+
+        def change(selection: Selection, view: NightView) -> selecting.Change:
+            n_sources = {key: catalog.n_sources for key, catalog in _catalogs(view).items()}
+            return selecting.Change(with_ensemble_used(selection, name, n_sources), (f"{name} is in use",))
+
+        return self._change(change)
 
     def pin(self, note: Note) -> None:
         """Pin a note to its time, for all viewers.

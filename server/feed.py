@@ -412,6 +412,7 @@ class Feed(Chooser):
             label=self._label,
             labels=self._labels,
             notes=self._notes,
+            ensembles=tuple(self._model.selection.ensembles),
             notices=tuple(filter(None, (*self._notices, self._selection_problem, self._notes_problem))),
         )
 

@@ -14,19 +14,24 @@ from bokeh.models import (
     Button,
     Column,
     ColumnDataSource,
+    CustomJS,
     Div,
     LinearColorMapper,
     RadioButtonGroup,
     Range1d,
+    RangeSlider,
     Toggle,
 )
 from bokeh.plotting import figure
 
 from server import theme
+from server.changes_row import ChangesRow
 from server.feed import Feed
 from server.night_view import KeyView, NightView
 from server.pictures import Picture
 from server.selecting import nearest_source
+from stream.errors import ConfigurationError
+from stream.messages import Selection
 
 CLICK_SETS = ("target", "comparisons")
 _TARGET, _COMPARISON = range(2)
@@ -56,16 +61,21 @@ class FieldPanel:
         self._key = key
         self._picture: Picture | None = None
         self._view: NightView | None = None
+        self._done: list[tuple[Selection, Selection]] = []
         self._image = ColumnDataSource(data={"image": [], "width": [], "height": []}, name="picture")
         self._sources = ColumnDataSource(data=_source_columns(None, palette), name="sources")
         self._x_range, self._y_range = Range1d(-0.5, 511.5), Range1d(-0.5, 511.5)
-        self.figure = self._make_figure()
         style = [theme.WIDGET_STYLE]
         self._key_buttons = RadioButtonGroup(labels=[], active=0, stylesheets=style, name="field_key")
         self._key_buttons.on_change("active", self._key_chosen)
         self._click_sets = RadioButtonGroup(labels=list(CLICK_SETS), active=_TARGET, stylesheets=style, name="click")
         self._automatic = Button(label="choose automatically", stylesheets=style, name="automatic")
-        self._automatic.on_click(lambda: self._say(self._feed.choose_automatically()))
+        self._automatic.on_click(lambda: self._do(self._feed.choose_automatically))
+        self._mapper = LinearColorMapper(palette=palette.picture_colours(), low=0, high=255)
+        self.figure = self._make_figure()
+        self._stretch = _stretch_slider(self._mapper)
+        self._changes = ChangesRow(self._undo, self._feed, self._do)
+        self._waiting = _text("field_waiting")
         self._answer = _text("answer")
         self._choices = _text("choices")
         self._rejected_toggle = Toggle(label="", visible=False, stylesheets=style, name="rejected_toggle")
@@ -73,9 +83,12 @@ class FieldPanel:
         self._rejected = _text("rejected")
         self.root: Column = column(
             self._key_buttons,
+            self._waiting,
             self.figure,
+            self._stretch,
             row(_label_of("click sets"), self._click_sets, sizing_mode="stretch_width"),
-            self._automatic,
+            row(self._automatic, self._changes.back, styles={"flex-wrap": "wrap"}),
+            self._changes.root,
             self._answer,
             self._choices,
             self._rejected_toggle,
@@ -93,13 +106,24 @@ class FieldPanel:
         if tuple(view.keys) != self._keys:
             self._offer_keys(tuple(view.keys))
         shown = view.keys.get(self._key)
+        _set_text(self._waiting, self._awaited(shown))
         if shown is not None:
             self._show_picture(shown)
             if changed:
                 self._show_sources(shown)
         if changed:
             _set_text(self._choices, _choices_text(view))
+            self._changes.offer(view.ensembles)
             self._label_rejected(view)
+
+    def _awaited(self, shown: KeyView | None) -> str:
+        if shown is None:
+            return "<span class='why'>The field appears here with the first catalog.</span>"
+        if self._picture is None:
+            return (
+                f"<span class='why'>No picture yet: a frame of {escape(shown.key)} that can be read is awaited.</span>"
+            )
+        return ""
 
     def _make_figure(self) -> Any:
         plot = figure(
@@ -121,7 +145,7 @@ class FieldPanel:
             dw="width",
             dh="height",
             source=self._image,
-            color_mapper=LinearColorMapper(palette=self._palette.picture_colours(), low=0, high=255),
+            color_mapper=self._mapper,
         )
         plot.scatter(
             "x", "y", source=self._sources, size=17, fill_color=None, line_color="colour", line_width="line_width"
@@ -155,9 +179,27 @@ class FieldPanel:
         modifiers = event.modifiers or {}
         shift = bool(modifiers.get("shift") if isinstance(modifiers, dict) else modifiers.shift)
         if shift or self._click_sets.active == _COMPARISON:
-            self._say(self._feed.toggle_comparison(self._key, number))
+            self._do(lambda: self._feed.toggle_comparison(self._key, number))
         else:
-            self._say(self._feed.set_target(self._key, number))
+            self._do(lambda: self._feed.set_target(self._key, number))
+
+    def _do(self, change: Callable[[], tuple[str, ...]]) -> None:
+        """Change the choices, so that it can be taken back."""
+        try:
+            before = self._feed.selection()
+            self._say(change())
+            left = self._feed.selection()
+        except ConfigurationError as problem:
+            self._say((str(problem),))
+            return
+        if left != before:
+            self._done.append((before, left))
+
+    def _undo(self) -> None:
+        if not self._done:
+            self._say(("there is nothing of yours to take back",))
+            return
+        self._say(self._feed.undo(*self._done.pop()))
 
     def _say(self, sentences: tuple[str, ...]) -> None:
         _set_text(self._answer, "".join(f"<div class='why'>{escape(sentence)}</div>" for sentence in sentences))
@@ -252,6 +294,24 @@ def _choices_text(view: NightView) -> str:
             f" · <span class='comparison'>comparisons {stars}</span><br><span class='why'>{why}</span></div>"
         )
     return f"<div class='keys'>{''.join(blocks)}</div>"
+
+
+def _stretch_slider(mapper: LinearColorMapper) -> RangeSlider:
+    """What of the picture is black and white: changed in the browser alone."""
+    slider = RangeSlider(
+        start=0,
+        end=255,
+        value=(0, 255),
+        step=1,
+        show_value=False,
+        title="black to white",
+        sizing_mode="stretch_width",
+        stylesheets=[theme.WIDGET_STYLE],
+        name="stretch",
+    )
+    code = "const [low, high] = cb_obj.value; mapper.setv({low, high: Math.max(high, low + 1)});"
+    slider.js_on_change("value", CustomJS(args={"mapper": mapper}, code=code))
+    return slider
 
 
 def _label_of(text: str) -> Div:

@@ -45,3 +45,5 @@ class NightView:
     labels: tuple[str, ...] = ()
     """All photometers of the night."""
     notes: tuple[Note, ...] = ()
+    ensembles: tuple[str, ...] = ()
+    """Names of saved comparison stars."""

@@ -73,16 +73,18 @@ def with_comparison_toggled(
     cannot be taken out, nor can the target become one; a sentence says so.
     """
     comparisons = dict(selection.comparisons)
-    adding = key not in choices or number not in choices[key].comparisons
+    # What was just chosen goes before what is shown: a second click may come before the first is on the page.
+    shown = {other: comparisons.get(other, choice.comparisons) for other, choice in choices.items()}
+    adding = number not in shown.get(key, ())
     sentences = []
     for other, catalog in catalogs.items():
         if other not in choices:
             continue
         found, sentence = _same_source(catalogs[key], catalog, number)
-        present = choices[other].comparisons
+        present = shown[other]
         if found is None:
             sentences.append(sentence)
-        elif found == choices[other].target:
+        elif found == selection.targets.get(other, choices[other].target):
             sentences.append(f"{other}: source {found} is the target and cannot be a comparison star")
         elif adding:
             comparisons[other] = tuple(sorted({*present, found}))

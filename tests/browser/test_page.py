@@ -248,6 +248,12 @@ def test_a_touch_toggles_a_comparison_star(browser: Browser, finished: str) -> N
         page.wait(_SOURCE_IS, "5")
         page.page.get_by_text("choose automatically").click()
         page.page.get_by_text("are chosen automatically").wait_for()
+        page.wait(_SOURCE_IS, "4c")
+        page.page.get_by_text("undo", exact=True).click()
+        page.wait(_SOURCE_IS, "4")
+        page.page.get_by_text("the last change is taken back").wait_for()
+        page.page.get_by_text("choose automatically").click()
+        page.wait(_SOURCE_IS, "4c")
         page.assert_quiet()
 
 

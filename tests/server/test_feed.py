@@ -213,6 +213,29 @@ def test_a_click_changes_every_key_and_is_kept(tmp_path: Path) -> None:
     night.finish()
 
 
+def test_a_change_is_taken_back_unless_somebody_changed_it_since(tmp_path: Path) -> None:
+    night = FakeNight(tmp_path)
+    night.advance(50)
+    night.finish()
+    with running(tmp_path) as feed:
+        wait_for(lambda: all(choice_of(feed, key) for key in KEYS))
+        before = feed.selection()
+        feed.toggle_comparison(KEYS[0], 3)
+        feed.toggle_comparison(KEYS[0], 4)
+        assert sorted(feed.selection().comparisons[KEYS[0]]) == [1, 5, 6]
+        left = feed.selection()
+        assert feed.undo(before, left) == ("the last change is taken back",)
+        assert feed.selection() == before
+        feed.set_target(KEYS[0], 4)
+        assert feed.undo(before, left) == ("somebody has changed the choice since: it stays as it is",)
+        assert feed.selection().targets == dict.fromkeys(KEYS, 4)
+        assert feed.save_ensemble("  ") == ("ensemble '  ': a name of 1 to 60 printable characters is required",)
+        assert feed.save_ensemble("quiet") == ("saved as quiet",)
+        wait_for(lambda: feed.view.ensembles == ("quiet",))
+        assert feed.use_ensemble("loud")[0].startswith("ensemble 'loud' was not saved in this night")
+        assert feed.use_ensemble("quiet") == ("quiet is in use",)
+
+
 def choice_of(feed: Feed, key: str) -> tuple[int, ...]:
     choice = feed.view.keys[key].choice
     return () if choice is None else choice.comparisons
