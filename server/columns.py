@@ -202,9 +202,13 @@ def _extremes_of_bins(bins: FloatArray, value: FloatArray) -> IntArray:
     """Indices of the lowest and the highest value of each bin, ascending; `bins` ascend."""
     if not len(bins):
         return np.empty(0, dtype=np.int64)
-    order = np.lexsort((value, bins))
-    edges = np.flatnonzero(np.diff(bins)) + 1
-    lowest, highest = order[np.concatenate([[0], edges])], order[np.concatenate([edges, [len(bins)]]) - 1]
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(bins)) + 1])
+    number = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(bins))))
+    lowest = np.flatnonzero(value == np.minimum.reduceat(value, starts)[number])
+    highest = np.flatnonzero(value == np.maximum.reduceat(value, starts)[number])
+    # Of equal values the first is the lowest of its bin and the last the highest.
+    lowest = lowest[np.diff(number[lowest], prepend=-1) != 0]
+    highest = highest[np.diff(number[highest], append=len(starts)) != 0]
     return np.unique(np.concatenate([lowest, highest]))
 
 
