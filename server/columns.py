@@ -212,10 +212,20 @@ def _extremes_of_bins(bins: FloatArray, value: FloatArray) -> IntArray:
     return np.unique(np.concatenate([lowest, highest]))
 
 
+def _inner_of_bins(bins: FloatArray) -> IntArray:
+    """Indices at one and at two thirds of each bin."""
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(bins)) + 1, [len(bins)]])
+    counts = np.diff(edges)
+    if not len(bins):
+        return np.empty(0, dtype=np.int64)
+    return np.unique(np.concatenate([edges[:-1] + counts // 3, edges[:-1] + 2 * counts // 3]))
+
+
 class GrowingThinning:
     """Thins rows in order of time that grow at their end, at a cost that does not grow with them.
 
-    The lowest and highest value of each bin of time are kept; the newest rows are kept whole. Bins have widths that are
+    The lowest and highest value of each bin of time are kept, and two between them, so that the extremes do not look
+    like all there is; the newest rows are kept whole. Bins have widths that are
     powers of two and begin at fixed times, and the rows that are kept whole begin a new share of them at a time, so
     that what a browser has been sent seldom changes.
 
@@ -248,8 +258,8 @@ class GrowingThinning:
         if last - first <= self._max_points or span <= 0.0:
             self._width_s = 0.0
             return first + np.flatnonzero(np.isfinite(value[first:last]))
-        width = 2.0 ** math.ceil(math.log2(span / (self._max_points / 2.0)))
-        share = self._max_points // 4
+        width = 2.0 ** math.ceil(math.log2(span / (self._max_points / 4.0)))
+        share = self._max_points // 8
         whole_from = max(first, last - share - last % share)
         edge_s = math.floor(float(time_s[whole_from]) / width) * width
         head_end = max(first, int(np.searchsorted(time_s[:last], edge_s)))
@@ -267,7 +277,8 @@ class GrowingThinning:
 
     def _thinned(self, time_s: FloatArray, value: FloatArray, within: tuple[int, int], width: float) -> IntArray:
         rows = within[0] + np.flatnonzero(np.isfinite(value[within[0] : within[1]]))
-        return rows[_extremes_of_bins(np.floor(time_s[rows] / width), value[rows])]
+        bins = np.floor(time_s[rows] / width)
+        return rows[np.union1d(_extremes_of_bins(bins, value[rows]), _inner_of_bins(bins))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from bokeh.layouts import column
 from bokeh.models import Column, CustomJS, RadioButtonGroup
@@ -55,20 +56,8 @@ class MiddlePanel:
         self._state = state
         self._chosen = chosen
         self._feed = feed
-        self._spectra = PowerSpectrumPanel(palette, self._timing_chosen)
-        self._timing = {kind: TimingPanel(kind, palette, self._timing_chosen) for kind in KINDS}
-        self._photometers = PhotometerPanel(feed, self._photometer_chosen)
-        self._frame = FramePanel(feed, palette)
-        self._conditions = ConditionsPanel(feed, palette, self._columns_chosen, curves.clicked)
-        self._take_away = TakeAwayPanel(feed, curves.stretch_ms)
-        self._panels = {
-            "spectra": self._spectra.root,
-            **{kind: panel.root for kind, panel in self._timing.items()},
-            "conditions": self._conditions.root,
-            "photometers": self._photometers.root,
-            "frame": self._frame.root,
-            "take away": self._take_away.root,
-        }
+        self._palette, self._curves = palette, curves
+        self._timing: dict[str, TimingPanel] = {}
         self._tabs = RadioButtonGroup(
             labels=list(TABS),
             active=TABS.index(state.tab),
@@ -90,9 +79,9 @@ class MiddlePanel:
             self._show()
         if state.tab == "spectra":
             self._spectra.update(view, curves, state.timing)
-        elif state.tab in self._timing:
+        elif state.tab in KINDS:
             look = timing_look(state.tab, state.look, state.timing)
-            self._timing[state.tab].update(self._feed.timing(look), state.timing, view.keys)
+            self._timing_panel(state.tab).update(self._feed.timing(look), state.timing, view.keys)
         elif state.tab == "conditions":
             self._conditions.update(view, state)
         elif state.tab == "photometers":
@@ -104,15 +93,49 @@ class MiddlePanel:
 
     def catch_up(self, view: NightView, state: ViewState) -> None:
         """Show what a viewer chose while the page was paused, once it is made."""
-        if state.tab in self._timing and self._timing[state.tab].is_waiting:
+        if state.tab in KINDS and self._timing_panel(state.tab).is_waiting:
             self.update(view, None, state)
 
     def show_frame(self, key: str, frame_id: int) -> None:
         """Read a frame, which is shown once it is there."""
         self._frame.show(key, frame_id)
 
+    # A panel costs 20 to 80 ms to make, so that each is made when it is first seen.
+
+    @cached_property
+    def _spectra(self) -> PowerSpectrumPanel:
+        return PowerSpectrumPanel(self._palette, self._timing_chosen)
+
+    @cached_property
+    def _conditions(self) -> ConditionsPanel:
+        return ConditionsPanel(self._feed, self._palette, self._columns_chosen, self._curves.clicked)
+
+    @cached_property
+    def _photometers(self) -> PhotometerPanel:
+        return PhotometerPanel(self._feed, self._photometer_chosen)
+
+    @cached_property
+    def _frame(self) -> FramePanel:
+        return FramePanel(self._feed, self._palette)
+
+    @cached_property
+    def _take_away(self) -> TakeAwayPanel:
+        return TakeAwayPanel(self._feed, self._curves.stretch_ms)
+
+    def _timing_panel(self, kind: str) -> TimingPanel:
+        if kind not in self._timing:
+            self._timing[kind] = TimingPanel(kind, self._palette, self._timing_chosen)
+        return self._timing[kind]
+
     def _show(self) -> None:
-        self.root.children = [self._tabs, self._panels[self._state.tab]]
+        tab = self._state.tab
+        if tab in KINDS:
+            root = self._timing_panel(tab).root
+        else:
+            panels = {"spectra": "_spectra", "conditions": "_conditions", "photometers": "_photometers"}
+            panels |= {"frame": "_frame", "take away": "_take_away"}
+            root = getattr(self, panels[tab]).root
+        self.root.children = [self._tabs, root]
 
     def _tab_chosen(self, _name: str, _old: object, active: int | None) -> None:
         if active is not None and TABS[active] != self._state.tab:

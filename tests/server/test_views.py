@@ -46,8 +46,14 @@ def test_thinning_that_grows_keeps_the_extremes(steps: list[int], max_points: in
         if np.isfinite(value[:n_rows]).any():
             assert value[rows].min() == np.nanmin(value[:n_rows])
             assert value[rows].max() == np.nanmax(value[:n_rows])
-        fresh = GrowingThinning(max_points).rows(time_s[:n_rows], value[:n_rows], (0, n_rows), 0)
-        assert set(fresh) <= set(rows)  # a bin that was parted by a burst has more
+
+
+def test_thinned_points_look_like_what_they_stand_for() -> None:
+    time_s, value = np.arange(40_000.0), np.random.default_rng(2).standard_normal(40_000)
+    rows = GrowingThinning(1000).rows(time_s, value, (0, 40_000), 0)
+    early = value[rows[rows < 30_000]]
+    assert np.mean(np.abs(early) < 1.0) > 0.3
+    assert value[rows].max() == value.max()
 
 
 def test_points_that_were_sent_seldom_change() -> None:
@@ -59,7 +65,7 @@ def test_points_that_were_sent_seldom_change() -> None:
         rows = growing.rows(time_s[:n_rows], value[:n_rows], (0, n_rows), n_rows - 1)
         n_replaced += not np.array_equal(rows[: len(before)], before)
         before = rows
-    assert n_replaced <= 5
+    assert n_replaced <= 8
 
 
 @pytest.mark.parametrize(
