@@ -33,6 +33,8 @@ class StripAxes:
 
     Attributes
     ----------
+    panel : str
+        For the names of the models.
     x_type : str
         ``linear``, ``log`` or ``datetime``.
     x_label : str
@@ -41,6 +43,7 @@ class StripAxes:
         Of the points, as bokeh takes them.
     """
 
+    panel: str
     x_type: str
     x_label: str
     min_height_px: int
@@ -52,9 +55,9 @@ class PointStrip:
 
     def __init__(self, view: StripView, axes: StripAxes, palette: theme.Palette, cursor: Span) -> None:
         self._drawn: StripView | None = None
-        self._points = ColumnDataSource(data=dict(_POINTS), name=f"points_{view.name}")
+        self._points = ColumnDataSource(data=dict(_POINTS), name=f"{axes.panel}_points_{view.name}")
         self._dots = ColumnDataSource(data=dict(_PLAIN))
-        self._line = ColumnDataSource(data=dict(_PLAIN), name=f"line_{view.name}")
+        self._line = ColumnDataSource(data=dict(_PLAIN), name=f"{axes.panel}_line_{view.name}")
         self._x_range, self._y_range = Range1d(*view.x_range), Range1d(*view.y_range)
         self._axes = axes
         self.figure = figure(
@@ -69,7 +72,7 @@ class PointStrip:
             active_scroll=None,
             toolbar_location="above",
             title=view.title,
-            name=f"strip_{axes.x_type}_{view.name}",
+            name=f"{axes.panel}_strip_{view.name}",
         )
         self._note = Label(
             x=6,

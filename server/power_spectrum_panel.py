@@ -63,6 +63,7 @@ class _Spectrum:
         self._alarm = Span(location=1e-9, dimension="width", line_color=palette.comparison, line_dash="dashed")
         self._words = {
             name: Label(
+                name=f"{name}_of_{key}",
                 x=4 if name != "note" else 6,
                 y=1e-9 if name != "note" else 4,
                 x_units="screen",

@@ -18,18 +18,21 @@ from server.timing_views import StripView, TimingView
 
 AXES = {
     "fold": StripAxes(
+        "fold",
         "linear",
         "phase, two cycles",
         120,
         (("phase", "@x{0.000}"), ("flux", "@y{0.00000}, @lower{0.00000} to @upper{0.00000}"), ("bin", "@text")),
     ),
     "lags": StripAxes(
+        "lags",
         "log",
         "frequency / Hz",
         96,
         (("frequency", "@x{0.00000} Hz"), ("value", "@y{0.000}, @lower{0.000} to @upper{0.000}"), ("that is", "@text")),
     ),
     "transit": StripAxes(
+        "transit",
         "datetime",
         "UTC, middle of the exposure",
         130,

@@ -42,11 +42,20 @@ FLUXES_E = (90_000.0, 70_000.0, 60_000.0, 50_000.0, 40_000.0, 30_000.0)
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """Time between frames of one key, and how many of them are rejected and flagged."""
+    """Time between frames of one key, how many of them are rejected and flagged, and a transit, if it has a depth."""
 
     step_s: float = 1.0
     rejected_each: int = 97
     flagged_each: int = 41
+    transit_depth: float = 0.0
+    transit_s: tuple[float, float, float] = (700.0, 500.0, 80.0)
+    """Middle, duration and ingress, from the first frame on."""
+
+    def transit(self, index: int) -> float:
+        """Share of the flux of the variable that is left on a frame."""
+        middle_s, duration_s, ingress_s = self.transit_s
+        inside = (0.5 * duration_s - abs(index * self.step_s - middle_s)) / ingress_s
+        return 1.0 - self.transit_depth * min(1.0, max(0.0, inside))
 
 
 def catalog_of(key: str) -> Catalog:
@@ -220,6 +229,7 @@ def source_table(key: str, index: int, cadence: Cadence, random: np.random.Gener
     flux = np.array(FLUXES_E) * clouds
     phase = 2.0 * math.pi * FREQUENCY_HZ * index * cadence.step_s - 0.5 * math.pi * KEYS.index(key)
     flux[VARIABLE - 1] *= 1.0 + math.sqrt(2.0) * RMS * math.sin(phase)
+    flux[VARIABLE - 1] *= cadence.transit(index)
     flux *= 1.0 + NOISE * random.standard_normal(n_sources)
     flags = np.zeros(n_sources)
     if index % cadence.flagged_each == 7:
