@@ -74,6 +74,12 @@ class Calibration:
                     f"at {master.binning}"
                 )
                 raise FrameRejectedError(Reason.WRONG_SHAPE, sentence)
+            if not master.is_of_gain(facts):
+                sentence = (
+                    f"{frame.name} has a gain of {facts.gain_e_per_adu} e-/count, the {master.kind} frames of "
+                    f"{master.name} {master.gain_e_per_adu}: the same is required"
+                )
+                raise FrameRejectedError(Reason.BAD_KEYWORD, sentence)
         if self.bad_pixels is not None and self.bad_pixels.shape != frame.shape:
             rows, columns = self.bad_pixels.shape
             sentence = (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,7 +236,9 @@ def save_masters(made: NightMasters, folder: Path) -> dict[str, str]:
         folder.mkdir(parents=True, exist_ok=True)
         for (kind, name), master in made.masters.items():
             path = _path(folder, name, kind)
-            versions[f"{kind} {name}"] = _write(path, master.values.astype(">f4"), _cards_of(master))
+            # Not part of the version: masters of earlier nights, which lack it, stay what they are.
+            gain = {"OPLGAIN": master.gain_e_per_adu} if math.isfinite(master.gain_e_per_adu) else {}
+            versions[f"{kind} {name}"] = _write(path, master.values.astype(">f4"), _cards_of(master), gain)
             written.add(path)
         for name, bad in made.bad.items():
             path = _path(folder, name, _BAD)
@@ -306,7 +310,12 @@ def _cards_of(master: Master) -> dict[str, tuple[str | int | float | bool, str]]
     }
 
 
-def _write(path: Path, values: NDArray, cards: Mapping[str, tuple[str | int | float | bool, str]]) -> str:
+def _write(
+    path: Path,
+    values: NDArray,
+    cards: Mapping[str, tuple[str | int | float | bool, str]],
+    unhashed: Mapping[str, float] = MappingProxyType({}),
+) -> str:
     """Write an image, with the hash of its values and cards, which is returned."""
     from astropy.io import fits
 
@@ -316,6 +325,7 @@ def _write(path: Path, values: NDArray, cards: Mapping[str, tuple[str | int | fl
     hdu = fits.PrimaryHDU(values)
     for name, card in cards.items():
         hdu.header[name] = card
+    hdu.header.update(unhashed)
     hdu.header["OPLHASH"] = (version, "hash of values and settings")
     write_atomically(path, lambda temporary: hdu.writeto(temporary, overwrite=True))
     return version
@@ -347,6 +357,7 @@ def _master_of(kind: Kind, values: NDArray, header: Mapping[str, object], path: 
             slope=float(str(header["OPLSLOPE"])),
             constant=float(str(header["OPLCONST"])),
             holds_zero=bool(header["OPLZERO"]),
+            gain_e_per_adu=float(str(header.get("OPLGAIN", math.nan))),
         )
     except (KeyError, ValueError) as error:
         raise NightError(f"master {path} lacks a keyword or holds a wrong one: {error}") from error

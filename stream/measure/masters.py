@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.cameras import UNKNOWN_ZERO
+from stream.cameras import UNKNOWN_ZERO, FrameFacts
 from stream.errors import ConfigurationError
 from stream.measure.frames import Frame
 from stream.measure.linearity import linearise
@@ -38,6 +38,7 @@ _LOWEST_RESPONSE = 0.05
 _SHADED_SHARE, _SHADED_RESPONSE = 0.001, 0.5  # fraction of the pixels, and of the light
 SAME_EXPOSURE = 0.01
 """Exposures that differ by less, relatively, are the same."""
+_SAME_GAIN = 0.01
 _NEIGHBOURHOOD_PX = 5
 _MESHES_PER_SIDE = 16
 _BRIGHTEST_MESHES = 4
@@ -62,6 +63,8 @@ class Master:
         The variance of a value is slope x value + constant.
     holds_zero : bool
         A dark whose frames had no bias taken off.
+    gain_e_per_adu : float
+        That of the frames; NaN where nobody noted it, and then nothing is compared with it.
     """
 
     kind: Kind
@@ -73,6 +76,7 @@ class Master:
     slope: float
     constant: float
     holds_zero: bool = False
+    gain_e_per_adu: float = math.nan
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -82,6 +86,10 @@ class Master:
     def stamps(self, corners: NDArray[np.intp], side_px: int) -> FloatArray:
         """Cut squares; what lies outside of the frame changes nothing (1 in a flat, else 0)."""
         return cut_stamps(self.values, corners, side_px, 1.0 if self.kind == "flat" else 0.0)
+
+    def is_of_gain(self, facts: FrameFacts) -> bool:
+        """Whether a frame was read with the gain of this master: at another one the zero level is another too."""
+        return not abs(self.gain_e_per_adu / facts.gain_e_per_adu - 1.0) > _SAME_GAIN
 
     def variance_of(self, values: FloatArray) -> FloatArray:
         """Variance of values of this master, in their unit squared."""
@@ -140,7 +148,10 @@ def make_bias(frames: Sequence[Frame], name: str) -> Master:
         stack = np.stack([_rows_of(frame, rows) for frame in frames])
         kept = np.abs(stack - np.median(stack, axis=0)) <= _CLIP_SIGMA * math.sqrt(read_variance)
         values[rows] = np.where(kept, stack, 0.0).sum(axis=0) / np.maximum(kept.sum(axis=0), 1)
-    return Master("bias", name, values, frames[0].facts.binning, len(frames), 0.0, 0.0, read_variance / len(frames))
+    facts, constant = frames[0].facts, read_variance / len(frames)
+    return Master(
+        "bias", name, values, facts.binning, len(frames), 0.0, 0.0, constant, gain_e_per_adu=facts.gain_e_per_adu
+    )
 
 
 def make_dark(frames: Sequence[Frame], name: str, below: Below) -> tuple[Master, NDArray[np.bool_]]:
@@ -169,7 +180,8 @@ def make_dark(frames: Sequence[Frame], name: str, below: Below) -> tuple[Master,
             "they must be of one exposure"
         )
     constant = n * read_variance / total_s**2
-    master = Master("dark", name, values, frames[0].facts.binning, n, total_s / n, 1.0 / total_s, constant, holds_zero)
+    binning, gain = frames[0].facts.binning, frames[0].facts.gain_e_per_adu
+    master = Master("dark", name, values, binning, n, total_s / n, 1.0 / total_s, constant, holds_zero, gain)
     middle = float(np.median(values))
     sigma = max(_robust_sigma(values), math.sqrt(constant + max(middle, 0.0) / total_s))
     hot = ~np.isfinite(values) | (values - middle > _HOT_SIGMA * sigma)
@@ -207,9 +219,10 @@ def make_flat(frames: Sequence[Frame], name: str, below: Below) -> tuple[Master,
     around = ndimage.median_filter(np.nan_to_num(values), size=_NEIGHBOURHOOD_PX, mode="nearest")
     dead = ~(values > np.maximum(_DEAD_RESPONSE * around, _LOWEST_RESPONSE))
     values[dead] = 1.0
-    binning = frames[0].facts.binning
+    binning, gain = frames[0].facts.binning, frames[0].facts.gain_e_per_adu
     exposure_s = float(np.mean([frame.facts.exposure_s for frame in frames]))
-    return Master("flat", name, values, binning, len(frames), exposure_s, slope, constant), dead
+    master = Master("flat", name, values, binning, len(frames), exposure_s, slope, constant, gain_e_per_adu=gain)
+    return master, dead
 
 
 def _refuse_shade_on_unknown_zero(values: NDArray[np.float32], frame: Frame, name: str, below: Below) -> None:
@@ -252,7 +265,7 @@ def check_alike(frames: Sequence[Frame], kind: Kind, name: str) -> None:
     for frame in frames[1:]:
         if frame.shape != first.shape or frame.facts.binning != first.facts.binning:
             raise ConfigurationError(f"{kind} frame {_size(frame)}, but {_size(first)}: those of {name} must be alike")
-        if abs(frame.facts.gain_e_per_adu / first.facts.gain_e_per_adu - 1.0) > 0.01:
+        if abs(frame.facts.gain_e_per_adu / first.facts.gain_e_per_adu - 1.0) > _SAME_GAIN:
             raise ConfigurationError(
                 f"{kind} frame {frame.name} has a gain of {frame.facts.gain_e_per_adu} e-/count, but {first.name} of "
                 f"{first.facts.gain_e_per_adu}: those of {name} must be alike"
@@ -260,7 +273,7 @@ def check_alike(frames: Sequence[Frame], kind: Kind, name: str) -> None:
 
 
 def check_fits(frames: Sequence[Frame], kind: Kind, other: Master | None) -> None:
-    """Raise ConfigurationError if frames are not of the shape and binning of a master that is taken off them."""
+    """Raise ConfigurationError if frames are not of the shape, binning and gain of a master that is taken off them."""
     if other is None:
         return
     for frame in frames:
@@ -268,6 +281,11 @@ def check_fits(frames: Sequence[Frame], kind: Kind, other: Master | None) -> Non
             raise ConfigurationError(
                 f"{kind} frame {_size(frame)}, but the {other.kind} frames of {other.name} have "
                 f"{other.shape[1]} x {other.shape[0]} pixels at binning {other.binning}"
+            )
+        if not other.is_of_gain(frame.facts):
+            raise ConfigurationError(
+                f"{kind} frame {frame.name} has a gain of {frame.facts.gain_e_per_adu} e-/count, the {other.kind} "
+                f"frames of {other.name} {other.gain_e_per_adu}: the same is required"
             )
 
 

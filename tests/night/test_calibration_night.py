@@ -19,9 +19,10 @@ from simulator.sky import VARIABLE
 from simulator.structure import DetectorStructure
 from stream.batch.reducer import Reducer
 from stream.config import APERTURE_LABEL, OPTIMAL_LABEL, BootstrapSettings, CalibrationSettings, Recipe
-from stream.errors import ConfigurationError, RecipeMismatchError
+from stream.errors import ConfigurationError, FrameRejectedError, RecipeMismatchError
 from stream.export import export_night
 from stream.instruments import OPTICAM_MX
+from stream.measure.frames import read_frame
 from stream.measure.master_files import (
     CalibrationFolders,
     calibration_folders,
@@ -319,7 +320,8 @@ def change_header(path: Path, **changes: object) -> None:
         ("bias", {"BINNING": "4x4"}, r"^bias frame 231122g\d+b.fit has 256 x 256 pixels at binning 8, but "
          r"231122g\d+b.fit has 256 x 256 pixels at binning 4: those of 1 must be alike$"),
         ("flats", {"FILTER": "x"}, r"^flat frame: keyword FILTER of 231122g\d+f.fit is 'x': OPTICAM-MX knows u, g"),
-        ("flats", {"GAIN": 2.0}, r"but 231122g\d+f.fit of 2.0: those of 1:g must be alike$"),
+        ("flats", {"GAIN": 2.0}, r"^flat frame 231122g\d+f.fit has a gain of 2.0 e-/count, the bias frames of 1 1.0: "),
+        ("bias", {"GAIN": 2.0}, r"but 231122g\d+b.fit of 2.0: those of 1 must be alike$"),
         ("bias", {"IMGTYPE": "dark"}, r"^keyword IMGTYPE of 231122g\d+b.fit is 'dark': a bias frame is required$"),
         ("bias", {"FILTER": None}, r"^bias frame: keyword FILTER of 231122g\d+b.fit is missing$"),
     ],
@@ -331,6 +333,32 @@ def test_a_calibration_frame_that_cannot_be_used_is_one_sentence(
     change_header(min((tmp_path / "c" / kind).iterdir()), **changes)
     with pytest.raises(ConfigurationError, match=sentence):
         make_masters(folders_of(tmp_path / "c"), RECIPE)
+
+
+@pytest.mark.parametrize("kind", ["bias", "darks", "flats"])
+def test_frames_read_with_another_gain_are_not_calibrated_with_each_other(
+    night: Path, tmp_path: Path, kind: str
+) -> None:
+    """Counts of a zero level are not those of another gain: with a flat they would be a false shadow."""
+    folder = shutil.copytree(night / "calibration" / kind, tmp_path / kind)
+    for path in folder.iterdir():
+        change_header(path, GAIN=2.0)
+    alone = {
+        "bias": CalibrationFolders(bias=folder),
+        "darks": CalibrationFolders(dark=folder),
+        "flats": CalibrationFolders(flat=folder),
+    }[kind]
+    save_masters(make_masters(alone, RECIPE), tmp_path / "masters")
+    calibration = load_calibration(tmp_path / "masters", "1:g")
+    assert calibration is not None
+    path = min((night / "frames").glob("*.fit"))
+    frame = read_frame(path, path.name, OPTICAM_MX())
+    with pytest.raises(FrameRejectedError, match=rf"^{path.name} has a gain of 1.0 e-/count, the .* 2.0: the same is"):
+        calibration.check(frame)
+    if kind == "flats":
+        with_bias = replace(alone, bias=night / "calibration" / "bias")
+        with pytest.raises(ConfigurationError, match=r"^flat frame .* of 2.0 e-/count, the bias frames of 1 1.0: the"):
+            make_masters(with_bias, RECIPE)
 
 
 def test_dark_frames_of_another_shape_than_the_bias_are_one_sentence(night: Path, tmp_path: Path) -> None:
