@@ -183,7 +183,8 @@ WIDGET_STYLE = f"""
 .bk-btn-group > .bk-btn {{ border-radius: 5px; margin: 0; flex: 0 0 auto; align-self: flex-start; }}
 .bk-input {{ background: var(--panel); color: var(--text); border: 1px solid var(--grid); font: {FONT_SIZE} {FONT};
   padding: 3px 6px; min-height: 28px; height: 28px; }}
-select:not([multiple]).bk-input {{ appearance: none; padding-right: 20px; background-repeat: no-repeat; background-size: 5px 5px;
+select:not([multiple]).bk-input {{ appearance: none; padding-right: 20px;
+  background-repeat: no-repeat; background-size: 5px 5px;
   background-image: linear-gradient(45deg, transparent 50%, var(--faint) 50%),
     linear-gradient(135deg, var(--faint) 50%, transparent 50%);
   background-position: right 11px center, right 6px center; }}
@@ -191,7 +192,8 @@ select:not([multiple]).bk-input {{ appearance: none; padding-right: 20px; backgr
 label, .bk-slider-title {{ color: var(--faint); }}
 .noUi-target {{ background: var(--grid) !important; border: none !important; box-shadow: none !important; }}
 .noUi-connect {{ background: var(--source) !important; }}
-.noUi-handle {{ background: var(--faint) !important; border-color: var(--grid) !important; box-shadow: none !important; }}
+.noUi-handle {{ background: var(--faint) !important; border-color: var(--grid) !important;
+  box-shadow: none !important; }}
 @media (pointer: coarse) {{ .bk-btn, .bk-input {{ min-height: 36px; }} }}
 """
 

@@ -43,7 +43,7 @@ Y_LABELS = {"lag": "phase lag / rad", "coherence": "coherence"}
 FIELDS = {
     "dynamic": ("reference", "trend", "normalisation", "window_s"),
     "lags": ("reference", "segment_s"),
-    "fold": ("reference", "trend", "period", "epoch", "n_bins"),
+    "fold": ("reference", "trend", "n_bins", "period", "epoch"),
     "transit": ("model",),
 }
 

@@ -101,4 +101,4 @@ def _mid_time(stretch: KeyStretch, fit: TransitFit) -> str:
         return "mid-time not known yet"
     moment = np.datetime64(round(float(stretch.utc_ms_at(fit.middle_s))), "ms").astype("datetime64[s]")
     day = with_error(stretch.julian_date(fit.middle_s), fit.middle_err_s / SECONDS_PER_DAY)
-    return f"mid {str(moment)[11:]} UTC · {day} {stretch.scale}"
+    return f"mid {str(moment)[11:]} · {day} {stretch.scale}"

@@ -53,6 +53,16 @@ def test_depth_middle_and_duration_scatter_by_their_errors() -> None:
     assert np.std(pulls, axis=0) == pytest.approx(1.0, abs=0.35)
 
 
+def test_a_scatter_above_the_errors_is_in_the_errors_of_the_fit() -> None:
+    """As where a star also pulsates: the errors of the points are a fifth of what they scatter by."""
+    pulls = []
+    for seed in range(25):
+        series = transit(seed)
+        fit = fitted(TimeSeries(series.time_s, series.flux, 0.2 * series.flux_err))
+        pulls.append([(fit.depth - DEPTH) / fit.depth_err, (fit.middle_s - MIDDLE_S) / fit.middle_err_s])
+    assert np.std(pulls, axis=0) == pytest.approx(1.0, abs=0.4)
+
+
 def test_outliers_do_not_move_it() -> None:
     series = transit(3)
     clean = fitted(series)
