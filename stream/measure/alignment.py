@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,12 +182,7 @@ def _refine_once(
     bad_pixels: NDArray[np.bool_] | None,
     known: StarCentres | None = None,
 ) -> Alignment | None:
-    guesses = predicted.apply(stars.xy)
-    starts = None
-    if known is not None:
-        near = known.good & (np.abs(known.xy - guesses).max(axis=1) < stars.window_sigma_px)
-        starts = np.where(near[:, None], known.xy, guesses)
-    centres = centre_stars(frame, guesses, stars.window_sigma_px, bad_pixels, starts=starts)
+    centres = _centres(frame, stars, predicted.apply(stars.xy), bad_pixels=bad_pixels, known=known)
     good = centres.good & _one_star_each(centres, stars)
     if not good.any():
         return None
@@ -204,6 +200,24 @@ def _refine_once(
     moved = seen & ~used & (fit.residuals_px > fit.limits_px)
     rms_px = float(np.sqrt(np.mean(fit.residuals_px[used] ** 2)))
     return Alignment(transform, centres, used, moved, rms_px, stars.window_sigma_px)
+
+
+def _centres(
+    frame: Exposure,
+    stars: AlignmentStars,
+    guesses: FloatArray,
+    *,
+    bad_pixels: NDArray[np.bool_] | None,
+    known: StarCentres | None,
+) -> StarCentres:
+    """Centre the stars; those that are `known` near their guesses stay, because a centroid does not depend on them."""
+    if known is None:
+        return centre_stars(frame, guesses, stars.window_sigma_px, bad_pixels)
+    near = known.good & (np.abs(known.xy - guesses).max(axis=1) < stars.window_sigma_px)
+    if near.all():
+        return known
+    others = centre_stars(frame, guesses[~near], stars.window_sigma_px, bad_pixels)
+    return known.replaced(~near, others)
 
 
 def vote_for_shift(
@@ -308,7 +322,13 @@ def _one_star_each(centres: StarCentres, stars: AlignmentStars) -> NDArray[np.bo
     x, y = centres.xy.T
     apart2 = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
     close = (apart2 < (0.5 * stars.fwhm_px) ** 2) & centres.good
-    return ~np.tril(close, k=-1).any(axis=1)
+    return np.asarray(~(close & _pairs(len(x))).any(axis=1))
+
+
+@cache
+def _pairs(n: int) -> NDArray[np.bool_]:
+    """Marks each pair of `n` once, in the row of the later one."""
+    return np.tri(n, k=-1, dtype=bool)
 
 
 def _can_be_trusted(

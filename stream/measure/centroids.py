@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from stream.measure.exposure import Exposure
 from stream.measure.medians import row_medians
 from stream.messages import FloatArray
+
+_Value = TypeVar("_Value", bound=np.generic)
 
 _WINDOW_HALF_SIGMA = 4.0
 _SEARCH_SIGMA = 3.5
@@ -28,6 +31,7 @@ _MIN_SIGNAL_TO_NOISE = 5.0
 _SHAPE_SIGNAL_TO_NOISE = 10.0
 _MIN_SHARPNESS, _MAX_SHARPNESS = 0.16, 0.98
 _LONGEST_TRAIL = 4.0
+_FIRST_FACTORS, _SECOND_FACTORS = np.array([0, 0, 1]), np.array([0, 1, 1])  # xx, xy and yy of (x, y)
 _ORDER_OF_SUMS = np.array([0, 1, 3, 2, 4, 6])  # of a table of powers of y by powers of x
 
 
@@ -59,6 +63,23 @@ class StarCentres:
     saturated: NDArray[np.bool_]
     good: NDArray[np.bool_]
 
+    def replaced(self, which: NDArray[np.bool_], by: StarCentres) -> StarCentres:
+        """The same with other centres of the stars marked in `which`."""
+        return StarCentres(
+            _with_rows(self.xy, which, by.xy),
+            _with_rows(self.flux, which, by.flux),
+            _with_rows(self.signal_to_noise, which, by.signal_to_noise),
+            _with_rows(self.moments, which, by.moments),
+            _with_rows(self.saturated, which, by.saturated),
+            _with_rows(self.good, which, by.good),
+        )
+
+
+def _with_rows(values: NDArray[_Value], which: NDArray[np.bool_], others: NDArray[_Value]) -> NDArray[_Value]:
+    copy = values.copy()
+    copy[which] = others
+    return copy
+
 
 def is_one_pixel_wide(centres: StarCentres, window_sigma_px: float) -> NDArray[np.bool_]:
     """Whether the light seen in the window is too narrow for a star: one hot pixel or two, a cosmic ray.
@@ -82,8 +103,6 @@ def centre_stars(
     guesses: FloatArray,
     window_sigma_px: float,
     bad_pixels: NDArray[np.bool_] | None = None,
-    *,
-    starts: FloatArray | None = None,
 ) -> StarCentres:
     """Centre stars near guessed positions.
 
@@ -97,12 +116,10 @@ def centre_stars(
         Width of the Gaussian window; best is that of the stars.
     bad_pixels : array of bool, shape of the frame, optional
         Pixels that are replaced by the mean of their usable neighbours.
-    starts : array, shape (n_stars, 2), optional
-        Where the search begins, if that is known better than the guesses; it saves time and moves no centroid.
     """
     n = len(guesses)
     half = window_half_side(window_sigma_px)
-    xy = (guesses if starts is None else starts).astype(np.float64, copy=True)
+    xy = guesses.astype(np.float64, copy=True)
     sums, noise = np.zeros((6, n)), np.full(n, np.inf)
     converged, saturated = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     active = np.flatnonzero(_on_frame(xy, frame.shape, margin=1.0))
@@ -223,16 +240,14 @@ def _newton_steps(sums: FloatArray, window_sigma_px: float) -> FloatArray:
     The weighted mean of a Gaussian of moments M (within a window of variance w) lies at (1 - M / w) times its distance
     from the window. Where the moments are not those of a star, the step is the one for stars as wide as the window.
     """
-    total = np.where(sums[0] > 0.0, sums[0], np.inf)
-    mean_x, mean_y, xx, xy, yy = sums[1:] / total
-    inverse = 1.0 / window_sigma_px**2
+    means = sums[1:] / np.where(sums[0] > 0.0, sums[0], np.inf)
+    mean_x, mean_y = means[:2]
     # Moments about the mean: about the window they grow with its distance, and the step would overshoot.
-    a = 1.0 - inverse * (xx - mean_x * mean_x)
-    b = inverse * (mean_x * mean_y - xy)
-    d = 1.0 - inverse * (yy - mean_y * mean_y)
+    xx, xy, yy = (means[2:] - means[_FIRST_FACTORS] * means[_SECOND_FACTORS]) * (1.0 / window_sigma_px**2)
+    a, b, d = 1.0 - xx, -xy, 1.0 - yy
     determinant = a * d - b * b
     solvable = (np.minimum(a, d) > _SMALLEST_RESPONSE) & (determinant > _SMALLEST_RESPONSE**2)
-    steps = np.empty((len(total), 2))
+    steps = np.empty((sums.shape[1], 2))
     safe = np.where(solvable, determinant, 1.0)
     np.divide(d * mean_x - b * mean_y, safe, out=steps[:, 0])
     np.divide(a * mean_y - b * mean_x, safe, out=steps[:, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ _MOST_WEIGHT = 300.0
 _WIDEST_MOMENT = 0.97
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Psf:
     """An elliptical Gaussian point-spread function, in pixels.
 
@@ -32,22 +33,22 @@ class Psf:
     xy: float
     yy: float
 
-    @property
+    @cached_property
     def semi_major_sigma_px(self) -> float:
         """Standard deviation along the major axis."""
         return math.sqrt(self._mean() + self._half_difference())
 
-    @property
+    @cached_property
     def semi_minor_sigma_px(self) -> float:
         """Standard deviation along the minor axis."""
         return math.sqrt(max(self._mean() - self._half_difference(), 1e-6))
 
-    @property
+    @cached_property
     def orientation_deg(self) -> float:
         """Angle of the major axis from +x towards +y, -90 to 90."""
         return math.degrees(0.5 * math.atan2(2.0 * self.xy, self.xx - self.yy))
 
-    @property
+    @cached_property
     def fwhm_px(self) -> float:
         """Full width at half maximum, geometric mean of both axes."""
         return FWHM_PER_SIGMA * (self.xx * self.yy - self.xy**2) ** 0.25

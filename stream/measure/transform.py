@@ -43,10 +43,13 @@ class Transform:
 
     def apply(self, xy: FloatArray) -> FloatArray:
         """Carry catalog positions, shape (n, 2), onto the frame."""
-        dx, dy = xy[:, 0] - self.centre_x, xy[:, 1] - self.centre_y
-        x = self.centre_x + self.shift_x_px + self.cosine * dx - self.sine * dy
-        y = self.centre_y + self.shift_y_px + self.sine * dx + self.cosine * dy
-        return np.column_stack([x, y])
+        # (x, y) times a matrix, and the same offset for all: two steps of numpy in the place of fourteen.
+        x, y = self.centre_x, self.centre_y
+        offset_x = x + self.shift_x_px - self.cosine * x + self.sine * y
+        offset_y = y + self.shift_y_px - self.sine * x - self.cosine * y
+        moved = xy @ np.array(((self.cosine, self.sine), (-self.sine, self.cosine)))
+        moved += (offset_x, offset_y)
+        return np.asarray(moved)
 
     def undo(self, xy: FloatArray) -> FloatArray:
         """Carry frame positions, shape (n, 2), back onto the catalog."""

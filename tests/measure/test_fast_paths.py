@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photutils.aperture import CircularAperture, aperture_photometry
 
-from stream.config import APERTURE_LADDER, FORCED_PHOTOMETERS, PhotometrySettings
+from stream.config import APERTURE_LADDER, FORCED_PHOTOMETERS, AlignmentSettings, PhotometrySettings
+from stream.measure.alignment import AlignmentStars, refine
 from stream.measure.background import clipped_background
-from stream.measure.centroids import centre_stars
 from stream.measure.frames import Frame
 from stream.measure.medians import median_of, row_medians
 from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
-from stream.measure.psf import Psf
+from stream.measure.psf import FWHM_PER_SIGMA, Psf
+from stream.measure.transform import Transform
 from stream.messages import FloatArray
 from tests.measure.synthetic import frame_of, noisy, round_stars
 
@@ -102,16 +105,28 @@ def test_whole_numbers_near_the_largest_do_not_overflow() -> None:
     assert nothing.n_pixels[0] == 0
 
 
-def test_where_the_search_of_a_star_begins_does_not_move_its_centroid() -> None:
+@pytest.mark.parametrize("n_faint", [0, 6])
+def test_stars_that_are_known_are_not_centred_again_and_nothing_moves(n_faint: int) -> None:
+    """A frame that moved by three pixels: its second look gives what a first look from the right place gives."""
     generator = np.random.default_rng(6)
-    xy = generator.uniform(20.0, 100.0, (6, 2))
-    counts = noisy(50.0 + round_stars(SHAPE, xy, np.full(6, 2e4), SIGMA), generator)
+    xy = generator.uniform(25.0, 95.0, (14, 2))
+    flux = np.concatenate([np.full(14 - n_faint, 2e4), generator.uniform(150.0, 400.0, n_faint)])
+    shape = (120, 120)
+    moved = xy + np.array([2.6, -1.7])
+    counts = noisy(50.0 + round_stars(shape, moved, flux, SIGMA), generator)
     frame = frame_of(np.rint(counts).astype(">i2"))
-    guesses = xy + generator.uniform(-1.0, 1.0, xy.shape)
-    first = centre_stars(frame, guesses, SIGMA)
-    again = centre_stars(frame, guesses, SIGMA, starts=first.xy)
-    np.testing.assert_allclose(again.xy, first.xy, atol=2e-6)
-    np.testing.assert_allclose(again.moments, first.moments, atol=1e-4)
+    stars = AlignmentStars(xy, flux, SIGMA, FWHM_PER_SIGMA * SIGMA)
+    near = replace(Transform.identity(shape), shift_x_px=2.6, shift_y_px=-1.7)
+    far, known = (
+        refine(frame, stars, start, settings=AlignmentSettings()) for start in (Transform.identity(shape), near)
+    )
+    assert far is not None
+    assert known is not None
+    np.testing.assert_array_equal(far.used, known.used)
+    np.testing.assert_array_equal(far.centres.good, known.centres.good)
+    np.testing.assert_allclose(far.centres.xy[far.used], known.centres.xy[far.used], atol=2e-6)
+    np.testing.assert_allclose(far.centres.moments[far.used], known.centres.moments[far.used], atol=1e-4)
+    np.testing.assert_allclose(far.transform.apply(xy), known.transform.apply(xy), atol=2e-6)
 
 
 @pytest.mark.parametrize("n", [1, 3, 5, 7, 9])
