@@ -43,6 +43,7 @@ class DynamicPicture:
         plot.toolbar.logo = None
         plot.toolbar.autohide = True
         plot.grid.visible = False
+        plot.xaxis.ticker.desired_num_ticks = 4
         plot.xaxis.formatter = DatetimeTickFormatter(
             seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M", hourmin="%H:%M", hours="%H:%M"
         )

@@ -102,6 +102,7 @@ class PointStrip:
             plot.xaxis.formatter = DatetimeTickFormatter(
                 seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M", hourmin="%H:%M", hours="%H:%M"
             )
+            plot.xaxis.ticker.desired_num_ticks = 4
         plot.add_tools(CrosshairTool(overlay=cursor))
         plot.add_layout(self._note)
 

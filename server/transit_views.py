@@ -88,7 +88,7 @@ def _strip(stretch: KeyStretch, series: TimeSeries, fit: TransitFit, model: Colu
         line={"x": model["utc_ms"], "y": model["flux"]},
         y_range=(low, high),
         x_range=(float(x[0] - margin), float(x[-1] + margin)),
-        note=fit.sentence,
+        note=fit.sentence.replace("; ", "\n") if is_seen(fit) else fit.sentence.partition(";")[0],
     )
 
 
