@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,9 @@ _WAITING = "<span class='why'>Conditions appear here with the first measured fra
 class _Strip:
     """One quantity of all keys."""
 
-    def __init__(self, name: str, x_name: str, palette: theme.Palette, x_range: Range1d) -> None:
+    def __init__(
+        self, name: str, x_name: str, keys: Iterable[str], *, palette: theme.Palette, x_range: Range1d
+    ) -> None:
         self.name = name
         self._palette = palette
         self._sources: dict[str, ColumnDataSource] = {}
@@ -66,6 +68,12 @@ class _Strip:
         else:
             self.figure.xaxis.formatter = NumeralTickFormatter(format="0.[0000]")
             self.figure.xaxis.axis_label = QUANTITIES[x_name]
+        tooltips = [("key", "$name"), (QUANTITIES[name], "@y{0.0000}"), ("frame", "#@frame_id{0}")]
+        self._hover = HoverTool(renderers=[], tooltips=tooltips, mode="mouse")
+        # Before the figure is in a document: there each glyph costs a look through all its models.
+        for key in keys:
+            self._add_key(key)
+        self.figure.add_tools(self._hover)
 
     def update(self, columns: Mapping[str, Mapping[str, Any]]) -> None:
         """Draw the columns of every key."""
@@ -99,8 +107,7 @@ class _Strip:
         nothing = {name: np.empty(0) for name in ("x", "y", "frame_id")}
         source = self._sources[key] = ColumnDataSource(data=nothing, name=f"conditions_{self.name}_{key}")
         points = self.figure.scatter("x", "y", source=source, size=3, color=self._palette.key_colour(key), name=key)
-        tooltips = [("key", key), (QUANTITIES[self.name], "@y{0.0000}"), ("frame", "#@frame_id{0}")]
-        self.figure.add_tools(HoverTool(renderers=[points], tooltips=tooltips, mode="mouse"))
+        self._hover.renderers = [*self._hover.renderers, points]
 
 
 class ConditionsPanel:
@@ -160,7 +167,7 @@ class ConditionsPanel:
         ys = (state.y,) if state.y in QUANTITIES else OVERVIEW
         look = ConditionLook(x_name, ys, state.look.label or view.label, state.look.span_ms, state.look.window_s)
         if self._shown != (x_name, ys):
-            self._lay_out(x_name, ys)
+            self._lay_out(x_name, ys, view.keys)
         views = self._feed.conditions(look)
         if not views or not any(len(each.strips[ys[0]]["x"]) for each in views.values()):
             return
@@ -177,7 +184,7 @@ class ConditionsPanel:
         margin = max(0.015 * float(np.ptp(values)), 500.0)
         set_range(self._x_range, (float(values.min()) - margin, float(values.max()) + margin))
 
-    def _lay_out(self, x_name: str, ys: tuple[str, ...]) -> None:
+    def _lay_out(self, x_name: str, ys: tuple[str, ...], keys: Iterable[str]) -> None:
         self._shown = (x_name, ys)
         self._is_showing = True
         try:
@@ -186,7 +193,7 @@ class ConditionsPanel:
         finally:
             self._is_showing = False
         self._x_range = Range1d(0.0, 1.0)
-        self._strips = {name: _Strip(name, x_name, self._palette, self._x_range) for name in ys}
+        self._strips = {name: _Strip(name, x_name, keys, palette=self._palette, x_range=self._x_range) for name in ys}
         for strip in self._strips.values():
             for event in (Tap, DoubleTap):
                 strip.figure.on_event(event, self._handler_of(strip))
