@@ -17,12 +17,10 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from stream.config import AlignmentSettings, DetectionSettings
 from stream.errors import FrameRejectedError, Reason
 from stream.measure.centroids import StarCentres, centre_stars, sky_subtracted_stamps
-from stream.measure.detection import detect_sources
 from stream.measure.exposure import Exposure
 from stream.measure.medians import row_medians
 from stream.measure.patterns import match_patterns
@@ -112,6 +110,8 @@ def align(
                 alignment = refine(frame, window, shifted, settings=settings, bad_pixels=bad_pixels)
         if alignment is not None:
             return alignment
+    from stream.measure.detection import detect_sources  # with scipy.ndimage, which few frames need
+
     electrons = frame.electrons()
     found = detect_sources(electrons, detection, star_sigma_px=stars.window_sigma_px, bad_pixels=bad_pixels)
     if not len(found.xy):
@@ -227,6 +227,8 @@ def vote_for_shift(
 
     The highest peak of the smoothed surroundings of each star is taken for the star.
     """
+    from scipy import ndimage
+
     predictions = predicted.apply(stars.xy)
     guesses = predictions[_well_inside(predictions, frame.shape, 0.0)][:_VOTERS]
     if not len(guesses):
