@@ -45,6 +45,8 @@ class Look:
         Of the power spectra.
     normalisation : Normalisation
         Of the power spectra.
+    sampling : bool
+        Whether the window function is wanted with them.
 
     Raises
     ------
@@ -62,6 +64,7 @@ class Look:
     spectra: bool = True
     detrending: Detrending = field(default_factory=Detrending)
     normalisation: Normalisation = Normalisation.FRACTIONAL
+    sampling: bool = False
 
     def __post_init__(self) -> None:
         """Refuse stretches of nothing, and widths that no night has."""

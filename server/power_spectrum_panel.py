@@ -55,6 +55,7 @@ class _Spectrum:
         nothing: dict[str, list[float]] = {"frequency": [], "power": []}
         self._fine = ColumnDataSource(data=dict(nothing), name=f"spectrum_{key}")
         self._smooth = ColumnDataSource(data=dict(nothing))
+        self._window = ColumnDataSource(data=dict(nothing), name=f"window_{key}")
         self._peak = ColumnDataSource(
             data={"frequency": [], "power": [], "text": [], "align": [], "offset": []}, name=f"peak_{key}"
         )
@@ -109,6 +110,7 @@ class _Spectrum:
 
     def _draw(self, colour: str) -> None:
         plot = self.figure
+        plot.line("frequency", "power", source=self._window, color=self._palette.faint, alpha=0.6, line_width=1)
         line = plot.line("frequency", "power", source=self._fine, color=colour, alpha=0.55, line_width=1)
         plot.step("frequency", "power", source=self._smooth, color=self._palette.text, line_width=1.4, mode="center")
         plot.scatter("frequency", "power", source=self._peak, size=7, color=self._palette.accent)
@@ -142,6 +144,8 @@ class _Spectrum:
         self._fine.data = dict(spectrum.columns)
         self._smooth.data = dict(spectrum.smooth)
         self._peak.data = self._peak_columns(spectrum)
+        if spectrum.window or len(self._window.data["power"]):
+            self._window.data = dict(spectrum.window) or {"frequency": [], "power": []}
         title = spectrum.sentence or f"{self.key} · {spectrum.peak_text}"
         if self.figure.title.text != title:
             self.figure.title.text = title
@@ -198,7 +202,7 @@ class PowerSpectrumPanel:
         self._frequency_range = Range1d(1e-3, 1.0)
         self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
         self._strips: dict[str, _Spectrum] = {}
-        self._controls = TimingControls("spectra", ("trend", "normalisation"), chosen)
+        self._controls = TimingControls("spectra", ("trend", "normalisation", "sampling"), chosen)
         waiting = "<span class='why'>Power spectra appear here with the light curves, from 16 points on.</span>"
         self._waiting = Div(text=waiting, stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width")
         self.root: Column = column(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from stream.analysis.detrending import Detrended, Trend, detrend
 from stream.analysis.periodogram import PowerSpectrum, SpectrumSettings, lomb_scargle
 from stream.analysis.rolling import RollingSpectrum
 from stream.analysis.series import TimeSeries
-from stream.analysis.significance import METHOD, FalseAlarmLevel, false_alarm_level
+from stream.analysis.significance import METHOD, FalseAlarmLevel, false_alarm_level, window_function
 from stream.errors import OpticamLiveError
 from stream.messages import FloatArray
 
@@ -50,6 +50,8 @@ class SpectrumView:
     alarm_level: float = math.nan
     """Power that white noise exceeds somewhere once in a hundred times."""
     alarm_text: str = ""
+    window: Columns = field(default_factory=dict)
+    """``frequency`` and ``power`` of the sampling alone, times the power of the peak; empty unless it is wanted."""
     note: str = ""
     """What was taken out before the transform."""
     sentence: str = ""
@@ -73,6 +75,7 @@ class SpectrumMaker:
         self._clock = clock
         self._detrending = look.detrending
         self._settings = SpectrumSettings(look.normalisation)
+        self._is_window_wanted = look.sampling
         self._rolling = RollingSpectrum(self._settings)
         self._alarm: tuple[int, float] | None = None
         self._made_of = -1
@@ -100,7 +103,8 @@ class SpectrumMaker:
         try:
             done = detrend(measured, self._detrending, airmass=airmass[good])
             spectrum = self._transformed(done.series)
-            return _drawn(spectrum, done, self._false_alarm(spectrum, done.series))
+            view = _drawn(spectrum, done, self._false_alarm(spectrum, done.series))
+            return replace(view, window=self._window(done.series, view)) if self._is_window_wanted else view
         except OpticamLiveError as problem:
             return no_spectrum(f"{self._name}: {problem}")
 
@@ -110,6 +114,11 @@ class SpectrumMaker:
         # A trend moves all points with each new one: no sum over the points of before can be kept.
         time_s = series.time_s - series.time_s[0]
         return lomb_scargle(time_s, series.flux, series.flux_err, settings=self._settings)
+
+    def _window(self, series: TimeSeries, view: SpectrumView) -> Columns:
+        found = window_function(series, settings=self._settings)
+        kept = extreme_indices(np.log2(found.frequency_hz), found.power, MAX_SPECTRUM_POINTS)
+        return {"frequency": found.frequency_hz[kept], "power": found.power[kept] * view.peak_power}
 
     def _false_alarm(self, spectrum: PowerSpectrum, series: TimeSeries) -> FalseAlarmLevel:
         n_points = spectrum.n_points

@@ -38,7 +38,7 @@ _SELECTS: Mapping[str, tuple[Mapping[str, str], int]] = {
     "window_s": (_WINDOWS, 146),
 }
 _TEXTS = {"period": ("period / s, or 2.1 h", 128), "epoch": ("epoch, BJD or MJD", 142)}
-_TOGGLES = {"model": "draw on the light curves"}
+_TOGGLES = {"model": "draw on the light curves", "sampling": "window"}
 _READ: Mapping[str, Callable[[str], Any]] = {"n_bins": int, "segment_s": float, "window_s": float}
 
 

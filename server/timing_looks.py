@@ -40,6 +40,8 @@ class TimingChoices:
         Length of the segments of cross spectra; 0: chosen from the light curves.
     window_s : float
         Length of the windows of the dynamic spectrum; 0: chosen from the light curve.
+    sampling : bool
+        Whether the window function is drawn with the spectra.
     model : bool
         Whether the transits that fit best are drawn on the light curves.
 
@@ -57,6 +59,7 @@ class TimingChoices:
     n_bins: int = 20
     segment_s: float = 0.0
     window_s: float = 0.0
+    sampling: bool = False
     model: bool = False
 
     def __post_init__(self) -> None:

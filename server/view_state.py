@@ -54,7 +54,10 @@ class ViewState:
             return replace(self.look, spectra=False)
         timing = self.timing
         return replace(
-            self.look, detrending=detrending_of(timing.trend), normalisation=Normalisation(timing.normalisation)
+            self.look,
+            detrending=detrending_of(timing.trend),
+            normalisation=Normalisation(timing.normalisation),
+            sampling=timing.sampling,
         )
 
     def query(self) -> str:
@@ -81,7 +84,8 @@ def _timing_fields(timing: TimingChoices) -> dict[str, str]:
     fields |= {"bins": str(timing.n_bins)} if timing.n_bins != new.n_bins else {}
     lengths = (("segment", timing.segment_s), ("slide", timing.window_s))
     fields |= {name: f"{length_s:g}" for name, length_s in lengths if length_s}
-    return fields | ({"model": "1"} if timing.model else {})
+    toggles = (("sampling", timing.sampling), ("model", timing.model))
+    return fields | {name: "1" for name, is_on in toggles if is_on}
 
 
 def parse_state(arguments: Mapping[str, Sequence[bytes]]) -> tuple[ViewState, tuple[str, ...]]:
@@ -160,5 +164,6 @@ _CHANGES: tuple[tuple[tuple[str, ...], Callable[..., ViewState]], ...] = (
     (("bins",), _with_bins),
     (("segment",), lambda state, text: _with_timing(state, segment_s=_number("segment", text))),
     (("slide",), lambda state, text: _with_timing(state, window_s=_number("slide", text))),
+    (("sampling",), lambda state, text: _with_timing(state, sampling=text == "1")),
     (("model",), lambda state, text: _with_timing(state, model=text == "1")),
 )

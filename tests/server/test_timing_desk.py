@@ -172,6 +172,42 @@ def test_a_spectrum_of_a_detrended_light_curve_has_lost_the_trend_and_says_so() 
     assert straight.view.note == "polynomial of degree 1 divided out"
 
 
+def test_the_window_function_is_drawn_where_it_is_wanted_and_shows_the_gaps() -> None:
+    time_s = times("even", 4000)
+    series = sinusoid(time_s[(time_s % 400.0) < 200.0], noise=0.005, seed=3)
+    plain, wanted = SpectrumMaker("1:g"), SpectrumMaker("1:g", look=Look(sampling=True))
+    for maker in (plain, wanted):
+        maker.make(series, no_airmass(series), 1)
+    assert plain.view.window == {}
+    window = wanted.view.window
+    beyond = window["frequency"] > 0.0015
+    highest = int(np.argmax(np.where(beyond, window["power"], 0.0)))
+    # Half of each 400 s: the first alias has (2 / pi)^2 of the power of the peak.
+    assert window["frequency"][highest] == pytest.approx(1.0 / 400.0, rel=0.03)
+    assert window["power"][highest] == pytest.approx((2.0 / np.pi) ** 2 * wanted.view.peak_power, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("case", "sentence"),
+    [
+        ("two points", "1:g: 2 points, a power spectrum needs 16"),
+        ("no flux", "1:g: 0 points, a power spectrum needs 16"),
+        ("constant", "1:g: all 100 points have the same flux: there is no power spectrum of a constant"),
+        ("one time", "1:g: a power spectrum needs at least 5 measured points of different times, not 1"),
+    ],
+)
+def test_spectra_that_cannot_be_made_are_sentences(case: str, sentence: str) -> None:
+    series = sinusoid(times("even", 100), noise=0.01, seed=1)
+    flux = {"no flux": np.full(100, np.nan), "constant": np.ones(100)}.get(case, series.flux)
+    time_s = np.zeros(100) if case == "one time" else series.time_s
+    n_points = 2 if case == "two points" else 100
+    odd = TimeSeries(time_s[:n_points], flux[:n_points], series.flux_err[:n_points])
+    maker = SpectrumMaker("1:g", look=Look(sampling=True))
+    maker.make(odd, no_airmass(odd), 1)
+    assert maker.view.sentence == sentence
+    assert len(maker.view.columns["power"]) == 0
+
+
 def test_a_trend_that_cannot_be_fitted_is_a_sentence() -> None:
     series = sinusoid(times("even", 100), noise=0.005, seed=3)
     maker = SpectrumMaker("1:g", look=Look(detrending=Detrending(Trend.AIRMASS)))
