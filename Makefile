@@ -2,6 +2,7 @@
 # make test   everything the tests need, and the tests
 # make bench  times, rates, latency, memory and noise, measured; writes docs/benchmarks.md
 # make bench-quick   two minutes of it; fails when the hot path falls behind its limit
+# make screenshots   pictures of the page for the documentation, into docs/images
 # make lint   style and types
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test bench bench-quick lint format clean
+.PHONY: demo test bench bench-quick screenshots lint format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/opticam-live demo
@@ -25,6 +26,10 @@ bench: $(VENV)/.installed
 
 bench-quick: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks --quick
+
+screenshots: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.browser.ensure_browser
+	@$(BIN)/python -m tests.browser.screenshots
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

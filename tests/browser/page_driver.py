@@ -85,6 +85,14 @@ class NightPage:
             timeout_s=timeout_s,
         )
 
+    def wait_for_any_curve(self) -> str:
+        """Wait until the first key has a light curve; returns the key."""
+        name = "Bokeh.documents[0].get_model_by_name('field_key').labels[0]"
+        self.wait("() => (window.Bokeh?.documents?.[0]?.get_model_by_name('field_key')?.labels.length ?? 0) > 0", None)
+        key = str(self.page.evaluate(name))
+        self.wait_for_points(key, 50)
+        return key
+
     def wait(self, condition: str, argument: Any, *, timeout_s: float = 30.0) -> None:
         """Wait until a function of the page is true."""
         self.page.wait_for_function(condition, arg=argument, timeout=1000.0 * timeout_s, polling=50)
