@@ -188,6 +188,7 @@ select:not([multiple]).bk-input {{ appearance: none; padding-right: 20px;
   background-image: linear-gradient(45deg, transparent 50%, var(--faint) 50%),
     linear-gradient(135deg, var(--faint) 50%, transparent 50%);
   background-position: right 11px center, right 6px center; }}
+.bk-input::placeholder {{ color: var(--faint); opacity: 1; }}
 .bk-input:focus {{ border-color: var(--accent); box-shadow: none; }}
 label, .bk-slider-title {{ color: var(--faint); }}
 .noUi-target {{ background: var(--grid) !important; border: none !important; box-shadow: none !important; }}
