@@ -54,7 +54,9 @@ class Palette:
     def css(self) -> str:
         """Custom properties of the page."""
         colours = [f"--{field.name.replace('_', '-')}: {getattr(self, field.name)};" for field in fields(self)[1:-2]]
-        return f":root {{ color-scheme: {'light' if self.name == 'light' else 'dark'}; {' '.join(colours)} }}"
+        # Bokeh writes the labels of its hovers in a blue of its own.
+        dimmed = " .bk-Tooltip { filter: sepia(1) hue-rotate(-45deg) saturate(4); }" if self.name == "red" else ""
+        return f":root {{ color-scheme: {'light' if self.name == 'light' else 'dark'}; {' '.join(colours)} }}{dimmed}"
 
 
 PALETTES = {
@@ -241,6 +243,9 @@ body {{ padding: 8px; }}
   border: 1px solid var(--grid); border-radius: 5px; font: {FONT_SIZE} {FONT}; padding: 5px 9px; min-height: 28px; }}
 .chrome button:hover, .chrome select:hover {{ border-color: var(--faint); }}
 .chrome {{ display: flex !important; flex-direction: row !important; gap: 6px; }}
+.bk-Tooltip {{ --tooltip-color: var(--panel) !important; --tooltip-text: var(--text) !important;
+  --tooltip-border: var(--faint) !important; --tooltip-arrow-color: var(--panel) !important;
+  --icon-color: var(--faint) !important; }}
 dialog {{ background: var(--panel); color: var(--text); border: 1px solid var(--faint); border-radius: 9px;
   padding: 14px 20px; max-width: 460px; line-height: 1.5; }}
 dialog::backdrop {{ background: #000a; }}
