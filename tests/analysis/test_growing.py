@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def fluxes(tmp_path_factory: pytest.TempPathFactory) -> SourceFluxes:
 
 def first(fluxes: SourceFluxes, n_frames: int) -> SourceFluxes:
     parts = {field.name: getattr(fluxes, field.name) for field in fields(fluxes)}
-    return SourceFluxes(**{name: part if isinstance(part, str) else part[:n_frames] for name, part in parts.items()})
+    cut: dict[str, Any] = {name: part if isinstance(part, str) else part[:n_frames] for name, part in parts.items()}
+    return SourceFluxes(**cut)
 
 
 def test_an_extension_agrees_with_a_solution(fluxes: SourceFluxes) -> None:
@@ -59,8 +61,8 @@ def test_a_late_frame_lands_where_its_time_belongs(fluxes: SourceFluxes) -> None
     growing = GrowingLightCurve(VARIABLE, (1, 3))
     late = np.arange(len(fluxes.frame_ids)) != 850
     parts = {field.name: getattr(fluxes, field.name) for field in fields(fluxes)}
-    without = SourceFluxes(**{name: part if isinstance(part, str) else part[late] for name, part in parts.items()})
-    growing.solve(without)
+    without: dict[str, Any] = {name: part if isinstance(part, str) else part[late] for name, part in parts.items()}
+    growing.solve(SourceFluxes(**without))
     growing.extend(fluxes, 850)
     curve = growing.curve()
     assert curve is not None
