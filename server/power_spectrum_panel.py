@@ -62,22 +62,7 @@ class _Spectrum:
         self._power_range = Range1d(1e-6, 1.0)
         self._noise = Span(location=1e-9, dimension="width", line_color=palette.faint, line_dash="dotted")
         self._alarm = Span(location=1e-9, dimension="width", line_color=palette.comparison, line_dash="dashed")
-        self._words = {
-            name: Label(
-                name=f"{name}_of_{key}",
-                x=4 if name != "note" else 6,
-                y=1e-9 if name != "note" else 4,
-                x_units="screen",
-                y_units="data" if name != "note" else "screen",
-                text="",
-                text_font=theme.FONT,
-                text_font_size="10px",
-                text_color=colour,
-                background_fill_color=palette.panel,
-                background_fill_alpha=0.65,
-            )
-            for name, colour in (("noise", palette.faint), ("alarm", palette.comparison), ("note", palette.text))
-        }
+        self._words = _labels(key, palette)
         self.figure = figure(
             sizing_mode="stretch_both",
             min_height=_MIN_STRIP_PX,
@@ -179,6 +164,27 @@ class _Spectrum:
             "align": ["right" if on_the_right else "left"],
             "offset": [-8 if on_the_right else 8],
         }
+
+
+def _labels(key: str, palette: theme.Palette) -> dict[str, Label]:
+    """What is written on a spectrum: at its levels, and in the corner what was taken out before."""
+    colours = {"noise": palette.faint, "alarm": palette.comparison, "note": palette.text}
+    return {
+        name: Label(
+            name=f"{name}_of_{key}",
+            x=6,
+            y=4 if name == "note" else 1e-9,
+            x_units="screen",
+            y_units="screen" if name == "note" else "data",
+            text="",
+            text_font=theme.FONT,
+            text_font_size="10px",
+            text_color=colour,
+            background_fill_color=palette.panel,
+            background_fill_alpha=0.65,
+        )
+        for name, colour in colours.items()
+    }
 
 
 def _set_log_range(limits: Range1d, wanted: tuple[float, float]) -> None:
