@@ -13,6 +13,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from server import theme
+from server.followed_range import FollowedRange
 from server.timing_views import DynamicImage
 
 
@@ -24,13 +25,13 @@ class DynamicPicture:
             data={"image": [], "x": [], "y": [], "width": [], "height": []}, name="dynamic_spectrum"
         )
         self._mapper = LinearColorMapper(palette=palette.picture_colours(), low=0.0, high=1.0, nan_color=palette.grid)
-        self._times, self._frequencies = Range1d(0.0, 1.0), Range1d(0.0, 1.0)
+        self._times, self._frequencies = FollowedRange(Range1d(0.0, 1.0)), FollowedRange(Range1d(0.0, 1.0))
         self.figure = figure(
             sizing_mode="stretch_both",
             min_height=260,
             stylesheets=[theme.PICTURE_STYLE],
-            x_range=self._times,
-            y_range=self._frequencies,
+            x_range=self._times.limits,
+            y_range=self._frequencies.limits,
             x_axis_type="datetime",
             x_axis_label="UTC",
             y_axis_label="frequency / Hz",
@@ -75,8 +76,5 @@ class DynamicPicture:
         }
         self._mapper.high = image.top
         self._bar.title = f"√ {image.unit}"
-        times = image.start_ms, image.start_ms + image.length_ms
-        frequencies = image.lowest_hz, image.lowest_hz + image.height_hz
-        for limits, (start, end) in ((self._times, times), (self._frequencies, frequencies)):
-            if (limits.reset_start, limits.reset_end) != (start, end):
-                limits.update(start=start, end=end, reset_start=start, reset_end=end)
+        self._times.show((image.start_ms, image.start_ms + image.length_ms))
+        self._frequencies.show((image.lowest_hz, image.lowest_hz + image.height_hz))

@@ -18,11 +18,13 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from server import theme
-from server.light_curve_panel import set_range, whole_number_formatter
+from server.followed_range import FollowedRange
+from server.light_curve_panel import whole_number_formatter
 from server.power_spectrum_panel import FEW_TICKS
 from server.timing_views import StripView
 
 _POINTS: dict[str, list[Any]] = {"x": [], "y": [], "lower": [], "upper": [], "alpha": [], "text": []}
+_RANGE_CHANGE = 0.08
 _MANY, _SIZE, _SMALL_SIZE = 60, 5.5, 3.5
 _PLAIN: dict[str, list[float]] = {"x": [], "y": []}
 
@@ -58,14 +60,15 @@ class PointStrip:
         self._points = ColumnDataSource(data=dict(_POINTS), name=f"{axes.panel}_points_{view.name}")
         self._dots = ColumnDataSource(data=dict(_PLAIN))
         self._line = ColumnDataSource(data=dict(_PLAIN), name=f"{axes.panel}_line_{view.name}")
-        self._x_range, self._y_range = Range1d(*view.x_range), Range1d(*view.y_range)
+        self._x_range = FollowedRange(Range1d(*view.x_range))
+        self._y_range = FollowedRange(Range1d(*view.y_range), tolerance=_RANGE_CHANGE)
         self._axes = axes
         self.figure = figure(
             sizing_mode="stretch_both",
             min_height=axes.min_height_px,
             stylesheets=[theme.STRIP_STYLE],
-            x_range=self._x_range,
-            y_range=self._y_range,
+            x_range=self._x_range.limits,
+            y_range=self._y_range.limits,
             x_axis_type=axes.x_type,
             tools="xpan,xwheel_zoom,box_zoom,reset",
             active_drag="box_zoom",
@@ -138,7 +141,5 @@ class PointStrip:
         for model, text in ((self.figure.title, view.title), (self._note, view.note)):
             if model.text != text:
                 model.text = text
-        set_range(self._y_range, view.y_range)
-        if (self._x_range.start, self._x_range.end) != view.x_range:
-            start, end = view.x_range
-            self._x_range.update(start=start, end=end, reset_start=start, reset_end=end)
+        self._x_range.show(view.x_range)
+        self._y_range.show(view.y_range)

@@ -23,6 +23,7 @@ from bokeh.plotting import figure
 
 from server import theme
 from server.curve_views import CurveView
+from server.followed_range import FollowedRange
 from server.light_curve_panel import whole_number_formatter
 from server.night_view import NightView
 from server.spectrum_views import SpectrumView
@@ -31,6 +32,7 @@ from server.timing_looks import TimingChoices
 
 _MIN_STRIP_PX = 130
 _LOWEST_PERCENTILE = 5.0
+_RANGE_CHANGE = 0.04
 _HEADROOM = 30.0
 """Above the peak is its frequency."""
 # Bokeh's own ticker falls back to even steps below two decades, and their labels run into each other.
@@ -59,7 +61,7 @@ class _Spectrum:
         self._peak = ColumnDataSource(
             data={"frequency": [], "power": [], "text": [], "align": [], "offset": []}, name=f"peak_{key}"
         )
-        self._power_range = Range1d(1e-6, 1.0)
+        self._power_range = FollowedRange(Range1d(1e-6, 1.0), tolerance=_RANGE_CHANGE, is_log=True)
         self._noise = Span(location=1e-9, dimension="width", line_color=palette.faint, line_dash="dotted")
         self._alarm = Span(location=1e-9, dimension="width", line_color=palette.comparison, line_dash="dashed")
         self._words = _labels(key, palette)
@@ -68,7 +70,7 @@ class _Spectrum:
             min_height=_MIN_STRIP_PX,
             stylesheets=[theme.STRIP_STYLE],
             x_range=frequency_range,
-            y_range=self._power_range,
+            y_range=self._power_range.limits,
             x_axis_type="log",
             y_axis_type="log",
             tools="xpan,xwheel_zoom,box_zoom,reset",
@@ -139,7 +141,7 @@ class _Spectrum:
             high = max(spectrum.peak_power, float(np.max(spectrum.columns["power"]))) * _HEADROOM
             high = max(high, 2.0 * spectrum.alarm_level)
             self._show_levels(spectrum)
-            _set_log_range(self._power_range, (low, high))
+            self._power_range.show((low, high))
 
     def _show_levels(self, spectrum: SpectrumView) -> None:
         levels = (
@@ -187,12 +189,6 @@ def _labels(key: str, palette: theme.Palette) -> dict[str, Label]:
     }
 
 
-def _set_log_range(limits: Range1d, wanted: tuple[float, float]) -> None:
-    """Move the limits of a logarithmic axis, unless they are right to about a fifth."""
-    if abs(math.log10(limits.start / wanted[0])) > 0.15 or abs(math.log10(limits.end / wanted[1])) > 0.15:
-        limits.update(start=wanted[0], end=wanted[1], reset_start=wanted[0], reset_end=wanted[1])
-
-
 class PowerSpectrumPanel:
     """All power spectra of one document; strips are added as keys appear.
 
@@ -205,7 +201,7 @@ class PowerSpectrumPanel:
 
     def __init__(self, palette: theme.Palette, chosen: Callable[[TimingChoices], None]) -> None:
         self._palette = palette
-        self._frequency_range = Range1d(1e-3, 1.0)
+        self._frequency_range = FollowedRange(Range1d(1e-3, 1.0), tolerance=_RANGE_CHANGE, is_log=True)
         self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
         self._strips: dict[str, _Spectrum] = {}
         self._controls = TimingControls("spectra", ("trend", "normalisation", "sampling"), chosen)
@@ -234,13 +230,13 @@ class PowerSpectrumPanel:
         limits = [spectrum.columns["frequency"][[0, -1]] for spectrum in spectra.values() if _has_points(spectrum)]
         if limits:
             low, high = min(float(ends[0]) for ends in limits), max(float(ends[1]) for ends in limits)
-            _set_log_range(self._frequency_range, (low / 1.1, high * 1.1))
+            self._frequency_range.show((low / 1.1, high * 1.1))
 
     def _lay_out(self, view: NightView) -> None:
         for key in view.keys:
             if key not in self._strips:
                 self._strips[key] = _Spectrum(
-                    key, palette=self._palette, frequency_range=self._frequency_range, cursor=self._cursor
+                    key, palette=self._palette, frequency_range=self._frequency_range.limits, cursor=self._cursor
                 )
         self._strips = {key: self._strips[key] for key in view.keys}
         self._waiting.visible = not self._strips
