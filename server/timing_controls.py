@@ -30,8 +30,8 @@ _SEGMENTS = {"0": "segments: automatic"} | {f"{length_s:g}": f"segments of {leng
 _WINDOWS = {"0": "windows: automatic"} | {f"{length_s:g}": f"windows of {length_s:g} s" for length_s in LENGTHS_S}
 
 _SELECTS: Mapping[str, tuple[Mapping[str, str], int]] = {
-    "trend": (TRENDS, 152),
-    "normalisation": (UNITS, 112),
+    "trend": (TRENDS, 142),
+    "normalisation": (UNITS, 115),
     "reference": ({"": "first key"}, 64),
     "n_bins": (_BINS, 80),
     "segment_s": (_SEGMENTS, 146),
