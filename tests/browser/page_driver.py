@@ -143,17 +143,25 @@ class NightPage:
         self.page.mouse.up()
 
     def click_point(self, key: str, index: int) -> None:
-        """Click a point of a light curve; -1 is the last."""
-        columns = self.columns(f"light_curve_{key}")
-        place = self.page.evaluate(
-            """([name, x, y]) => {
-                const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(name));
+        """Click a point of a light curve as soon as it rests where it is drawn; -1 is the last."""
+        frame = self.columns(f"light_curve_{key}")["frame"][index]
+        resting = self.page.wait_for_function(
+            """([strip, curve, frame]) => {
+                const model = Bokeh.documents[0].get_model_by_name(curve);
+                const column = name => Array.from(model.data instanceof Map ? model.data.get(name) : model.data[name]);
+                const row = column("frame").indexOf(frame);
+                const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(strip));
                 const canvas = view.canvas_view.el.getBoundingClientRect();
-                return [canvas.left + view.frame.x_scale.compute(x), canvas.top + view.frame.y_scale.compute(y)];
+                const place = [canvas.left + view.frame.x_scale.compute(column("utc_ms")[row]),
+                    canvas.top + view.frame.y_scale.compute(column("flux")[row])];
+                const before = window.pointRested;
+                window.pointRested = String(place);
+                return before === String(place) ? place : null;
             }""",
-            [f"strip_{key}", columns["utc_ms"][index], columns["flux"][index]],
+            arg=[f"strip_{key}", f"light_curve_{key}", frame],
+            polling=300,
         )
-        self.page.mouse.click(*place)
+        self.page.mouse.click(*resting.json_value())
 
     def press_tab(self, name: str) -> None:
         """Show one of the panels in the middle."""
