@@ -109,9 +109,10 @@ def test_the_quick_look_misses_nothing_that_the_method_finds() -> None:
     assert found is not None
     reference = np.stack([whole[y : y + side, x : x + side] for x, y in corners])
     inner = (slice(None), slice(MARGIN_PX, -MARGIN_PX), slice(MARGIN_PX, -MARGIN_PX))
-    agree = found[inner] & reference[inner]
-    assert agree.sum() > 0.95 * reference[inner].sum()
-    assert agree.sum() > 0.95 * found.sum()
+    assert reference[inner].sum() > 300
+    # A pixel or two at the edge of what a stamp shows may hang on what lies beyond it.
+    assert (found[inner] != reference[inner]).sum() <= 0.002 * reference[inner].sum()
+    assert not found[:, :MARGIN_PX].any()
 
 
 def test_nothing_is_found_where_nothing_is() -> None:

@@ -6,12 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from astropy.stats import sigma_clip
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from photutils.aperture import CircularAperture, aperture_photometry
+from photutils.aperture import CircularAperture, EllipticalAperture, aperture_photometry
+from scipy.stats import truncnorm
 
-from stream.config import APERTURE_LADDER, FORCED_PHOTOMETERS, AlignmentSettings, PhotometrySettings
+from stream.config import (
+    APERTURE_LADDER,
+    FORCED_PHOTOMETERS,
+    AlignmentSettings,
+    PhotometerSettings,
+    PhotometrySettings,
+)
 from stream.measure.alignment import AlignmentStars, refine
+from stream.measure.apertures import aperture_on_frame
 from stream.measure.background import clipped_background
 from stream.measure.frames import Frame
 from stream.measure.medians import median_of, row_medians
@@ -79,6 +88,64 @@ def test_all_apertures_of_one_call_are_those_of_photutils() -> None:
         sums = np.asarray(aperture_photometry(counts.astype(float), aperture, method="exact")["aperture_sum"])
         expected = sums - fluxes.sky_e_per_px * aperture.area
         np.testing.assert_allclose(fluxes.fluxes[photometer.label].flux, expected, rtol=1e-6)
+
+
+AXES = st.floats(0.5, 14.0)
+NO_SHRINKING = (Phase.explicit, Phase.generate)  # each look takes a tenth of a second
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    axes=st.lists(st.tuples(AXES, AXES), min_size=3, max_size=3, unique=True),
+    widths=st.tuples(st.floats(1.0, 2.2), st.floats(1.0, 2.2), st.floats(-0.8, 0.8)),
+    n_lost=st.sampled_from([0, 3, 40]),
+)
+@settings(max_examples=40, phases=NO_SHRINKING, deadline=None, derandomize=True)
+def test_fluxes_errors_and_backgrounds_are_those_of_photutils_and_astropy(
+    seed: int, axes: list[tuple[float, float]], widths: tuple[float, float, float], n_lost: int
+) -> None:
+    """Tiny and huge ellipses at any angle, faint and saturated stars, at edges and beside pixels without a number."""
+    generator = np.random.default_rng(seed)
+    psf = Psf(widths[0] ** 2, widths[2] * widths[0] * widths[1], widths[1] ** 2)
+    xy = generator.uniform(0.0, 120.0, (30, 2))
+    flux = np.exp(generator.uniform(3.0, 15.0, 30))
+    counts = np.minimum(noisy(60.0 + round_stars(SHAPE, xy, flux, SIGMA), generator), 60000.0)
+    counts.flat[generator.integers(0, counts.size, n_lost)] = np.nan
+    photometers = tuple(
+        PhotometerSettings(semi_axes_px=(max(pair), min(pair)), name=f"{number}") for number, pair in enumerate(axes)
+    )
+    geometry = StampGeometry.for_fwhm(psf.fwhm_px, PhotometrySettings())
+    found = measure_forced_fluxes(
+        frame_of(counts), xy, psf, geometry=geometry, settings=PhotometrySettings(), photometers=photometers
+    )
+    level, sigma, n_pixels = np.array([reference_background(counts, place, geometry) for place in xy]).T
+    np.testing.assert_allclose(found.sky_e_per_px, level, rtol=1e-9)
+    for photometer in photometers:
+        half_side = geometry.half_side_px
+        size = aperture_on_frame(photometer, psf, PhotometrySettings(), inner_px=half_side, half_side_px=half_side)
+        aperture = EllipticalAperture(xy, size.major_px, size.minor_px, theta=np.radians(psf.orientation_deg))
+        sums = np.asarray(aperture_photometry(counts, aperture, method="exact")["aperture_sum"])
+        seen = [weights.multiply(np.isfinite(counts).astype(float)) for weights in aperture.to_mask(method="exact")]
+        whole = np.array([part is not None and part.sum() > (1.0 - 1e-12) * aperture.area for part in seen])
+        values, errors = found.fluxes[photometer.label]
+        # Where a pixel of the optimal profile or of another aperture is missing, there is no flux at all.
+        whole &= np.isfinite(values)
+        expected = sums - level * aperture.area
+        variance = np.maximum(expected, 0.0) + sigma**2 * (size.squared_weights_px + aperture.area**2 / n_pixels)
+        assert (np.abs(values - expected)[whole] <= 1e-7 * sums[whole]).all()
+        np.testing.assert_allclose(errors[whole], np.sqrt(variance[whole]), rtol=1e-6)
+
+
+def reference_background(counts: FloatArray, place: FloatArray, geometry: StampGeometry) -> tuple[float, float, int]:
+    """Level, deviation and number of pixels by astropy's clipping of the pixels whose centres lie in the annulus."""
+    y, x = np.indices(counts.shape)
+    middle = np.rint(place)
+    radius = np.hypot(x - middle[0], y - middle[1])
+    inner = geometry.inner_px
+    outer = inner * PhotometrySettings().annulus_outer_fwhm / PhotometrySettings().annulus_inner_fwhm
+    values = counts[(radius >= inner) & (radius <= outer)]
+    kept = sigma_clip(values[np.isfinite(values)], sigma=3.0, maxiters=5, cenfunc="median", masked=False)
+    return float(kept.mean()), float(kept.std() / truncnorm.std(-3.0, 3.0)), len(kept)
 
 
 @pytest.mark.parametrize("kind", ["i2", "u2", "f8"])
