@@ -2,6 +2,7 @@
 # make test   everything the tests need, and the tests
 # make bench  times, rates, latency, memory and noise, measured; writes docs/benchmarks.md
 # make bench-quick   two minutes of it; fails when the hot path falls behind its limit
+# make soak   ten minutes of a night with its page in a browser; fails when queue or memory grow or a frame is missing
 # make screenshots   pictures of the page for the documentation, into docs/images
 # make lint   style and types
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test bench bench-quick screenshots lint format clean
+.PHONY: demo test bench bench-quick soak screenshots lint format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/opticam-live demo
@@ -26,6 +27,10 @@ bench: $(VENV)/.installed
 
 bench-quick: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks --quick
+
+soak: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.browser.ensure_browser
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak
 
 screenshots: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.browser.ensure_browser

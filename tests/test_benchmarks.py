@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from benchmarks.running import ProcessUse
 from benchmarks.sample_frames import GZIPPED, TILED, Case, make_frames
 from benchmarks.sections import Section, machine, page
 from benchmarks.service import LatencySeries, Rate, latency_section
+from benchmarks.soak import Sample, Soak
 from benchmarks.stage_table import LARGE, LEAST_RATIO, SMALL, StageTable
 from benchmarks.stages import Effort, HotPath, StageTimes, measure_stages
 from benchmarks.startup import StartUp
@@ -214,3 +216,22 @@ def test_the_page_holds_the_tables_and_no_place_of_this_machine() -> None:
     assert str(Path.cwd()) not in text
     assert not platform.node() or platform.node() not in text
     assert " cores. Python 3." in text
+
+
+def _steady(
+    *, waiting: Sequence[int] = (3,) * 12, worker_mb: Sequence[float] = (150.0,) * 12, measured: int = 900
+) -> Soak:
+    samples = [
+        Sample(10.0 * index, 75 * (index + 1), queue, (90.0, memory, 120.0))
+        for index, (queue, memory) in enumerate(zip(waiting, worker_mb, strict=True))
+    ]
+    return Soak(7.5, samples, written=900, measured=measured, rejected=0, points_in_browser=300)
+
+
+def test_a_steady_night_that_grows_or_loses_frames_is_told() -> None:
+    assert _steady().failures() == []
+    assert _steady(waiting=range(0, 240, 20)).failures() == ["the queue grew"]
+    growing = [100.0 + 10.0 * index for index in range(12)]
+    assert _steady(worker_mb=growing).failures() == ["memory of the worker process grew from 140 to 200 MB"]
+    assert _steady(measured=899).failures() == ["900 frames were written, 899 have an outcome"]
+    assert len(_steady().section().rows) == 12
