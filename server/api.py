@@ -20,6 +20,7 @@ from server.light_curve_files import CurveRequest, File, figure_file, light_curv
 from server.metrics import metrics_text
 from server.nights import Nights
 from server.page import list_of_nights, theme_name
+from server.view_state import finite_number
 from stream.analysis.choice import KeyChoice
 from stream.errors import ConfigurationError, OpticamLiveError
 from stream.export import AavsoOptions
@@ -100,15 +101,7 @@ class ApiHandler(RequestHandler):
     def number(self, name: str, default: float) -> float:
         """An argument that must be a number."""
         text = self.text(name)
-        if not text:
-            return default
-        try:
-            value = float(text)
-        except ValueError as error:
-            raise ConfigurationError(f"{name} ({text!r}) must be a number") from error
-        if not math.isfinite(value):
-            raise ConfigurationError(f"{name} ({text!r}) must be a finite number")
-        return value
+        return finite_number(name, text) if text else default
 
     async def feed(self) -> Feed:
         """The night that is asked for; opening one reads its ledger, which nobody else should wait for."""

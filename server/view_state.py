@@ -109,7 +109,14 @@ def parse_state(arguments: Mapping[str, Sequence[bytes]]) -> tuple[ViewState, tu
     return state, tuple(sentences)
 
 
-def _number(name: str, text: str) -> float:
+def finite_number(name: str, text: str) -> float:
+    """A number that stands in an address.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none, or not finite; the sentence names the argument and the text.
+    """
     try:
         value = float(text)
     except ValueError as error:
@@ -128,14 +135,14 @@ def _with_timing(state: ViewState, **changes: Any) -> ViewState:
 
 
 def _with_bins(state: ViewState, text: str) -> ViewState:
-    number = _number("bins", text)
+    number = finite_number("bins", text)
     if number != int(number):
         raise ConfigurationError(f"bins ({text!r}) must be a whole number")
     return _with_timing(state, n_bins=int(number))
 
 
 def _with_span(state: ViewState, low: str, high: str) -> ViewState:
-    return _with_look(state, span_ms=(_number("from", low), _number("to", high)))
+    return _with_look(state, span_ms=(finite_number("from", low), finite_number("to", high)))
 
 
 def _with_tab(state: ViewState, text: str) -> ViewState:
@@ -145,10 +152,10 @@ def _with_tab(state: ViewState, text: str) -> ViewState:
 
 
 _CHANGES: tuple[tuple[tuple[str, ...], Callable[..., ViewState]], ...] = (
-    (("window",), lambda state, text: _with_look(state, window_s=_number("window", text))),
+    (("window",), lambda state, text: _with_look(state, window_s=finite_number("window", text))),
     (("from", "to"), _with_span),
-    (("bin",), lambda state, text: _with_look(state, bin_s=_number("bin", text))),
-    (("mean",), lambda state, text: _with_look(state, mean_s=_number("mean", text))),
+    (("bin",), lambda state, text: _with_look(state, bin_s=finite_number("bin", text))),
+    (("mean",), lambda state, text: _with_look(state, mean_s=finite_number("mean", text))),
     (("check",), lambda state, text: _with_look(state, check=text == "1")),
     (("scale",), lambda state, text: _with_look(state, scale=text)),
     (("photometer",), lambda state, text: _with_look(state, label=text)),
@@ -162,8 +169,8 @@ _CHANGES: tuple[tuple[tuple[str, ...], Callable[..., ViewState]], ...] = (
     (("period",), lambda state, text: _with_timing(state, period=text)),
     (("epoch",), lambda state, text: _with_timing(state, epoch=text)),
     (("bins",), _with_bins),
-    (("segment",), lambda state, text: _with_timing(state, segment_s=_number("segment", text))),
-    (("slide",), lambda state, text: _with_timing(state, window_s=_number("slide", text))),
+    (("segment",), lambda state, text: _with_timing(state, segment_s=finite_number("segment", text))),
+    (("slide",), lambda state, text: _with_timing(state, window_s=finite_number("slide", text))),
     (("sampling",), lambda state, text: _with_timing(state, sampling=text == "1")),
     (("model",), lambda state, text: _with_timing(state, model=text == "1")),
 )
