@@ -20,8 +20,7 @@ from simulator.truth import load_truth
 from stream.errors import ConfigurationError
 from stream.instruments import OPTICAM_MX
 from stream.timestamps import SECONDS_PER_DAY
-
-REAL_FRAMES = Path(__file__).resolve().parents[3] / "shared" / "data" / "opticam_mx"
+from tests.conftest import real_frames
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -63,9 +62,7 @@ def test_pixels_survive_the_file(tmp_path: Path) -> None:
 
 
 def test_headers_have_the_keywords_and_comments_of_the_real_frames(night: Path) -> None:
-    if not REAL_FRAMES.is_dir():
-        pytest.skip(f"the real frames are not at {REAL_FRAMES}")
-    for real_path, name in zip(sorted(REAL_FRAMES.glob("*.fit")), ("g", "r", "i"), strict=True):
+    for real_path, name in zip(sorted(real_frames("opticam_mx").glob("*.fit")), ("g", "r", "i"), strict=True):
         real = fits.getheader(real_path)
         ours = fits.getheader(next(iter(night.glob(f"231122{name}*.fit"))))
         assert [(card.keyword, card.comment) for card in ours.cards] == [

@@ -16,8 +16,8 @@ from simulator.replay import list_night, replay_night
 from simulator.settings import NightSettings
 from stream.errors import ConfigurationError
 from stream.instruments import OPTICAM_MX, load_instrument
+from tests.conftest import real_frames
 
-REAL_NIGHT = Path(__file__).resolve().parents[3] / "shared" / "data" / "hatp32"
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "microobservatory.toml"
 
 
@@ -124,9 +124,7 @@ def test_what_cannot_be_replayed_is_refused(night: Path, tmp_path: Path) -> None
 
 
 def test_the_real_night_is_listed_in_order(tmp_path: Path) -> None:
-    if not REAL_NIGHT.is_dir():
-        pytest.skip(f"the real night is not at {REAL_NIGHT}")
-    frames = list_night(REAL_NIGHT, load_instrument(str(EXAMPLE)))
+    frames = list_night(real_frames("hatp32"), load_instrument(str(EXAMPLE)))
     assert len(frames) == 142
     assert not any(frame.problem for frame in frames)
     assert [frame.name for frame in frames] == sorted(frame.name for frame in frames)
