@@ -61,7 +61,7 @@ def write_rms_vs_median(out: Path, label: str | None = None) -> Path:
 def rms_vs_median_figure(out: Path, label: str | None = None) -> tuple[str, Any]:
     """Return the photometer and the figure of `write_rms_vs_median`, for who shows it too."""
     label, stars = scatter_of_stars(out, label)
-    floors = [fit_noise_floor(one.flux_e, one.relative) for one in stars]
+    floors = [noise_floor(one) for one in stars]
     curves = [[] if floor is None else [_floor_curve(one, floor)] for one, floor in zip(stars, floors, strict=True)]
     return label, rms_figure(stars, curves, f"Scatter against flux, {label}")
 
@@ -168,6 +168,14 @@ def star_scatter(fluxes: SourceFluxes, target: int = 0) -> StarScatter:
 def _positive(values: FloatArray) -> FloatArray:
     with np.errstate(invalid="ignore"):
         return np.where(values > 0.0, values, np.nan)
+
+
+def noise_floor(stars: StarScatter) -> NoiseFloor | None:
+    """Fit the noise floor to all stars but the target: one that varies among six would draw the whole curve."""
+    scatter = stars.relative.copy()
+    if stars.target:
+        scatter[stars.target - 1] = np.nan
+    return fit_noise_floor(stars.flux_e, scatter)
 
 
 def _floor_curve(stars: StarScatter, floor: NoiseFloor) -> Curve:
