@@ -7,26 +7,27 @@ import math
 import time
 import urllib.parse
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
 from server import theme
-from server.api_reference import openapi
 from server.feed import Feed
-from server.light_curve_files import CurveRequest, File, figure_file, light_curve_file
-from server.metrics import metrics_text
 from server.nights import Nights
 from server.page import list_of_nights, theme_name
 from server.view_state import finite_number
 from stream.analysis.choice import KeyChoice
 from stream.errors import ConfigurationError, OpticamLiveError
-from stream.export import AavsoOptions
 from stream.messages import FrameMeasured, FrameRejected
 from stream.night.ledger import LedgerReader
 from stream.notes import load_notes
+
+if TYPE_CHECKING:
+    from server.light_curve_files import File
+
+# What writes files and figures is imported with the first of them: the page is there a second earlier.
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _EVENT_INTERVAL_S = 0.5
@@ -186,6 +187,9 @@ class LightCurveHandler(ApiHandler):
 
     async def get(self, key: str, source: str) -> None:
         """Answer with the light curve of a source, or of the target over its comparison stars."""
+        from server.light_curve_files import CurveRequest, light_curve_file
+        from stream.export import AavsoOptions
+
         feed = await self.feed()
         if source != "target" and not (source.isascii() and source.isdigit()):
             raise ConfigurationError(f"source ({source[:40]!r}) must be a number of the catalog, or 'target'")
@@ -214,6 +218,8 @@ class FigureHandler(ApiHandler):
 
     async def get(self) -> None:
         """Answer with a file."""
+        from server.light_curve_files import figure_file
+
         feed = await self.feed()
         what = self.text("what", "light_curves")
         if what not in ("light_curves", "power_spectra"):
@@ -282,6 +288,8 @@ class ReferenceHandler(ApiHandler):
 
     def get(self) -> None:
         """Answer with OpenAPI."""
+        from server.api_reference import openapi
+
         self.say(openapi())
 
 
@@ -290,6 +298,8 @@ class MetricsHandler(ApiHandler):
 
     async def get(self) -> None:
         """Answer in its text format."""
+        from server.metrics import metrics_text
+
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
         self.write(metrics_text((await self.feed()).view, time.time()))
 

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from bokeh.layouts import column
 from bokeh.models import Column, CustomJS, RadioButtonGroup
 
 from server import theme
-from server.conditions_panel import ConditionsPanel
 from server.curve_views import CurveView
-from server.feed import Feed
-from server.frame_panel import FramePanel
 from server.light_curve_panel import LightCurvePanel
 from server.night_view import NightView
-from server.photometer_panel import PhotometerPanel
-from server.power_spectrum_panel import PowerSpectrumPanel
-from server.take_away_panel import TakeAwayPanel
 from server.timing_looks import KINDS, TimingChoices, timing_look
-from server.timing_panels import TimingPanel
 from server.view_state import TABS, ViewState
+from server.visitor import Visitor
+
+if TYPE_CHECKING:
+    from server.conditions_panel import ConditionsPanel
+    from server.frame_panel import FramePanel
+    from server.photometer_panel import PhotometerPanel
+    from server.power_spectrum_panel import PowerSpectrumPanel
+    from server.take_away_panel import TakeAwayPanel
+    from server.timing_panels import TimingPanel
 
 # On a phone the panel is below the curves: who asks for it wants to see it.
 _SCROLL = """
@@ -35,7 +38,7 @@ class MiddlePanel:
 
     Parameters
     ----------
-    feed : Feed
+    visitor : Visitor
     palette : Palette
     state : ViewState
         What is seen at first.
@@ -47,7 +50,7 @@ class MiddlePanel:
 
     def __init__(
         self,
-        feed: Feed,
+        visitor: Visitor,
         palette: theme.Palette,
         state: ViewState,
         chosen: Callable[[ViewState], None],
@@ -55,7 +58,7 @@ class MiddlePanel:
     ) -> None:
         self._state = state
         self._chosen = chosen
-        self._feed = feed
+        self._visitor, self._feed = visitor, visitor.feed
         self._palette, self._curves = palette, curves
         self._timing: dict[str, TimingPanel] = {}
         self._tabs = RadioButtonGroup(
@@ -100,29 +103,41 @@ class MiddlePanel:
         """Read a frame, which is shown once it is there."""
         self._frame.show(key, frame_id)
 
-    # A panel costs 20 to 80 ms to make, so that each is made when it is first seen.
+    # A panel costs 20 to 80 ms to make, and some of their libraries more, so that each is made when it is first seen.
 
     @cached_property
     def _spectra(self) -> PowerSpectrumPanel:
+        from server.power_spectrum_panel import PowerSpectrumPanel
+
         return PowerSpectrumPanel(self._palette, self._timing_chosen)
 
     @cached_property
     def _conditions(self) -> ConditionsPanel:
+        from server.conditions_panel import ConditionsPanel
+
         return ConditionsPanel(self._feed, self._palette, self._columns_chosen, self._curves.clicked)
 
     @cached_property
     def _photometers(self) -> PhotometerPanel:
+        from server.photometer_panel import PhotometerPanel
+
         return PhotometerPanel(self._feed, self._photometer_chosen)
 
     @cached_property
     def _frame(self) -> FramePanel:
+        from server.frame_panel import FramePanel
+
         return FramePanel(self._feed, self._palette)
 
     @cached_property
     def _take_away(self) -> TakeAwayPanel:
-        return TakeAwayPanel(self._feed, self._curves.stretch_ms)
+        from server.take_away_panel import TakeAwayPanel
+
+        return TakeAwayPanel(self._visitor, self._curves.stretch_ms)
 
     def _timing_panel(self, kind: str) -> TimingPanel:
+        from server.timing_panels import TimingPanel
+
         if kind not in self._timing:
             self._timing[kind] = TimingPanel(kind, self._palette, self._timing_chosen)
         return self._timing[kind]

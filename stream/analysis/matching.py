@@ -14,8 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from scipy.special import pdtrc
 
 from stream.messages import Catalog
 
@@ -178,6 +176,9 @@ def _hypotheses(task: _Task) -> tuple[ComplexArray, ComplexArray]:
 
 def _votes(task: _Task, factor: ComplexArray, shift: ComplexArray) -> NDArray[np.int64]:
     """Number of bright source stars that come near a destination star, for each similarity."""
+    # Importing it takes a while, and a night of one key never needs it.
+    from scipy.spatial import cKDTree
+
     source = task.source[:_BRIGHTEST_CHECKED]
     destination = task.destination[:_BRIGHTEST_CHECKED]
     tree = cKDTree(np.column_stack([destination.real, destination.imag]))
@@ -232,6 +233,8 @@ def _by_chance(task: _Task, n_agreeing: int, *, n_used: int, n_tries: float) -> 
 
     `n_used` stars of either catalog make the transform; the others agree with each other or not.
     """
+    from scipy.special import pdtrc
+
     if n_agreeing <= n_used:
         return n_tries
     near = math.pi * task.tolerance_px**2 * (len(task.destination) - n_used) / task.area_px
