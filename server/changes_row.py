@@ -8,7 +8,7 @@ from bokeh.layouts import row
 from bokeh.models import Button, Row, Select, TextInput
 
 from server import theme
-from server.feed import Feed
+from server.choosing import Chooser
 
 
 class ChangesRow:
@@ -18,23 +18,25 @@ class ChangesRow:
     ----------
     undo : callable
         Takes the last change back.
-    feed : Feed
+    chooser : Chooser
     do : callable
         Carries a change out and says what came of it.
     """
 
     def __init__(
-        self, undo: Callable[[], None], feed: Feed, do: Callable[[Callable[[], tuple[str, ...]]], None]
+        self, undo: Callable[[], None], chooser: Chooser, do: Callable[[Callable[[], tuple[str, ...]]], None]
     ) -> None:
         style = [theme.WIDGET_STYLE]
         self.back = Button(label="undo", stylesheets=style, name="undo")
         self.back.on_click(lambda: undo())
         self._name = TextInput(placeholder="name", max_length=60, stylesheets=style, width=90, name="ensemble_name")
         save = Button(label="save stars", stylesheets=style, name="ensemble_save")
-        save.on_click(lambda: do(lambda: feed.save_ensemble(self._name.value.strip())))
+        save.on_click(lambda: do(lambda: chooser.save_ensemble(self._name.value.strip())))
         self._chosen = Select(options=[], stylesheets=style, width=100, visible=False, name="ensemble")
         self._use = Button(label="use", stylesheets=style, visible=False, name="ensemble_use")
-        self._use.on_click(lambda: do(lambda: feed.use_ensemble(self._chosen.value)))
+        self._use.on_click(lambda: do(lambda: chooser.use_ensemble(self._chosen.value)))
+        for control in (self.back, self._name, save, self._chosen, self._use):
+            control.disabled = not chooser.may_change
         self.root: Row = row(
             self._name, save, self._chosen, self._use, styles={"flex-wrap": "wrap"}, sizing_mode="stretch_width"
         )

@@ -22,7 +22,14 @@ class Chooser(ABC):
     ----------
     place : Path
         Folder of the night.
+
+    Attributes
+    ----------
+    may_change : bool
+        Whether changes are carried out at all; where not, each is answered with a sentence.
     """
+
+    may_change = True
 
     def __init__(self, place: Path) -> None:
         self._place = place

@@ -26,10 +26,10 @@ from bokeh.plotting import figure
 
 from server import theme
 from server.changes_row import ChangesRow
-from server.feed import Feed
 from server.night_view import KeyView, NightView
 from server.pictures import Picture
 from server.selecting import nearest_source
+from server.visitor import WATCHING, Visitor
 from stream.errors import ConfigurationError
 from stream.messages import Selection
 
@@ -44,8 +44,8 @@ class FieldPanel:
 
     Parameters
     ----------
-    feed : Feed
-        Where clicks go; it is shared with every other document.
+    visitor : Visitor
+        Where clicks go; its feed is shared with every other document.
     palette : Palette
     key : str
         Shown at first, where there is such a key.
@@ -53,8 +53,8 @@ class FieldPanel:
         Called with the key that a viewer chose.
     """
 
-    def __init__(self, feed: Feed, palette: theme.Palette, key: str, key_chosen: Callable[[str], None]) -> None:
-        self._feed = feed
+    def __init__(self, visitor: Visitor, palette: theme.Palette, key: str, key_chosen: Callable[[str], None]) -> None:
+        self._feed, self._chooser = visitor.feed, visitor.chooser
         self._told = key_chosen
         self._palette = palette
         self._keys: tuple[str, ...] = ()
@@ -70,14 +70,17 @@ class FieldPanel:
         self._key_buttons.on_change("active", self._key_chosen)
         self._click_sets = RadioButtonGroup(labels=list(CLICK_SETS), active=_TARGET, stylesheets=style, name="click")
         self._automatic = Button(label="choose automatically", stylesheets=style, name="automatic")
-        self._automatic.on_click(lambda: self._do(self._feed.choose_automatically))
+        self._automatic.on_click(lambda: self._do(self._chooser.choose_automatically))
         self._mapper = LinearColorMapper(palette=palette.picture_colours(), low=0, high=255)
         self.figure = self._make_figure()
         self._stretch = _stretch_slider(self._mapper)
-        self._changes = ChangesRow(self._undo, self._feed, self._do)
+        self._changes = ChangesRow(self._undo, self._chooser, self._do)
         self._waiting = _text("field_waiting")
         self._answer = _text("answer")
         self._choices = _text("choices")
+        if not self._chooser.may_change:
+            self._click_sets.disabled = self._automatic.disabled = True
+            self._say((WATCHING,))
         self._rejected_toggle = Toggle(label="", visible=False, stylesheets=style, name="rejected_toggle")
         self._rejected_toggle.on_click(lambda _active: self._show_rejected())
         self._rejected = _text("rejected")
@@ -179,16 +182,16 @@ class FieldPanel:
         modifiers = event.modifiers or {}
         shift = bool(modifiers.get("shift") if isinstance(modifiers, dict) else modifiers.shift)
         if shift or self._click_sets.active == _COMPARISON:
-            self._do(lambda: self._feed.toggle_comparison(self._key, number))
+            self._do(lambda: self._chooser.toggle_comparison(self._key, number))
         else:
-            self._do(lambda: self._feed.set_target(self._key, number))
+            self._do(lambda: self._chooser.set_target(self._key, number))
 
     def _do(self, change: Callable[[], tuple[str, ...]]) -> None:
         """Change the choices, so that it can be taken back."""
         try:
-            before = self._feed.selection()
+            before = self._chooser.selection()
             self._say(change())
-            left = self._feed.selection()
+            left = self._chooser.selection()
         except ConfigurationError as problem:
             self._say((str(problem),))
             return
@@ -199,7 +202,7 @@ class FieldPanel:
         if not self._done:
             self._say(("there is nothing of yours to take back",))
             return
-        self._say(self._feed.undo(*self._done.pop()))
+        self._say(self._chooser.undo(*self._done.pop()))
 
     def _say(self, sentences: tuple[str, ...]) -> None:
         _set_text(self._answer, "".join(f"<div class='why'>{escape(sentence)}</div>" for sentence in sentences))

@@ -17,7 +17,6 @@ from bokeh.themes import Theme
 from server import theme
 from server.columns import Columns
 from server.curve_controls import CurveControls
-from server.feed import Feed
 from server.field_panel import FieldPanel
 from server.health_panel import HealthPanel, age_text
 from server.light_curve_panel import LightCurvePanel
@@ -27,6 +26,7 @@ from server.night_view import NightView
 from server.nights import Nights, NightSummary
 from server.timing_looks import timing_look
 from server.view_state import ViewState, parse_state
+from server.visitor import Role, Visitor, visitor_of
 from stream.errors import ConfigurationError, OpticamLiveError
 
 UPDATE_INTERVAL_MS = 300
@@ -51,7 +51,7 @@ class Page:
 
     Parameters
     ----------
-    feed : Feed
+    visitor : Visitor
     palette : Palette
     state : ViewState
         What the address asked for.
@@ -59,8 +59,10 @@ class Page:
         What was wrong with it.
     """
 
-    def __init__(self, feed: Feed, palette: theme.Palette, state: ViewState, sentences: tuple[str, ...] = ()) -> None:
-        self._feed = feed
+    def __init__(
+        self, visitor: Visitor, palette: theme.Palette, state: ViewState, sentences: tuple[str, ...] = ()
+    ) -> None:
+        self._feed = visitor.feed
         self._state = state
         self._wanted_span: list[tuple[float, float] | None] = []
         self._paused_at: int | None = None
@@ -68,8 +70,10 @@ class Page:
         self.controls = CurveControls(state.look, self._look_chosen, self._stay)
         self.controls.pause.on_change("active", lambda _name, _old, active: self._pause(bool(active)))
         self.curves = LightCurvePanel(palette, self._wanted_span.append, self._frame_clicked)
-        self.middle = MiddlePanel(feed, palette, state, self._state_chosen, self.curves)
-        self.field = FieldPanel(feed, palette, state.key, lambda key: self._state_chosen(replace(self._state, key=key)))
+        self.middle = MiddlePanel(visitor, palette, state, self._state_chosen, self.curves)
+        self.field = FieldPanel(
+            visitor, palette, state.key, lambda key: self._state_chosen(replace(self._state, key=key))
+        )
         self._sentences = Div(text="", stylesheets=[theme.TEXT_STYLE], visible=False, name="sentences")
         self._address = TextInput(value=state.query(), visible=False, name="address")
         self._address.js_on_change("value", CustomJS(code=_KEEP_ADDRESS))
@@ -163,7 +167,7 @@ def make_document(document: Document, nights: Nights) -> None:
         document.template_variables.update(styles_of(palette), sentence=str(problem))
         document.add_root(Div(text="", visible=False))
         return
-    page = Page(feed, palette, *parse_state(arguments))
+    page = Page(visitor_of(feed, Role.CONTROL), palette, *parse_state(arguments))
     page.update()
     document.title = f"{feed.view.name} · opticam-live"
     document.template = _TEMPLATE

@@ -12,9 +12,9 @@ from bokeh.models import Button, Column, CustomJS, Div, Select, TextInput
 
 from server import theme
 from server.api_reference import FIGURE_FORMATS, LIGHT_CURVE_FORMATS
-from server.feed import Feed
 from server.night_view import KeyView, NightView
 from server.view_state import ViewState
+from server.visitor import WATCHING, Visitor
 from stream.errors import ConfigurationError
 from stream.notes import LONGEST_NOTE, Note, time_of_note
 from stream.timestamps import MJD_OF_UNIX_EPOCH, SECONDS_PER_DAY
@@ -34,13 +34,13 @@ class TakeAwayPanel:
 
     Parameters
     ----------
-    feed : Feed
+    visitor : Visitor
     stretch : callable
         Returns the stretch of time on the screen, milliseconds since 1970 UTC.
     """
 
-    def __init__(self, feed: Feed, stretch: Callable[[], tuple[float, float]]) -> None:
-        self._feed, self._stretch = feed, stretch
+    def __init__(self, visitor: Visitor, stretch: Callable[[], tuple[float, float]]) -> None:
+        self._feed, self._chooser, self._stretch = visitor.feed, visitor.chooser, stretch
         style = [theme.WIDGET_STYLE]
         self._observer = TextInput(placeholder="AAVSO observer code", stylesheets=style, width=150, name="observer")
         self._star = TextInput(placeholder="name of the star", stylesheets=style, width=150, name="star")
@@ -63,6 +63,10 @@ class TakeAwayPanel:
         self._unpin = Button(label="take off", stylesheets=style, name="unpin", visible=False)
         self._unpin.on_click(self._take_off)
         self._answer = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width", name="note_answer")
+        if not self._chooser.may_change:
+            for control in (self._note, self._where, pin, self._remove, self._unpin):
+                control.disabled = True
+            self._say(WATCHING)
         wrap = {"flex-wrap": "wrap"}
         self.root: Column = column(
             self._files,
@@ -99,7 +103,7 @@ class TakeAwayPanel:
             return
         at = middle if self._where.value == _MIDDLE or newest is None else newest
         try:
-            self._feed.pin(Note(at, self._note.value, time.time()))
+            self._chooser.pin(Note(at, self._note.value, time.time()))
         except ConfigurationError as problem:
             self._say(str(problem))
             return
@@ -113,7 +117,7 @@ class TakeAwayPanel:
             self._say("choose a note first")
             return
         try:
-            self._feed.take_off(notes[int(chosen)])
+            self._chooser.take_off(notes[int(chosen)])
         except ConfigurationError as problem:
             self._say(str(problem))
             return
