@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from server.amounts import with_error
-from server.timing_looks import TimingChoices
+from server.timing_looks import TimingChoices, detrending_of
 from server.timing_views import KeyStretch, StripView, TimingView, reference_of, with_errors
 from stream.analysis.averaged_spectra import Averaging
 from stream.analysis.cross_spectra import CrossSpectrum, cross_spectrum
+from stream.analysis.detrending import detrend
 from stream.analysis.periodogram import lomb_scargle
 from stream.analysis.series import measured_points
 from stream.analysis.sinusoid import FEWEST_POINTS, phase_lag
@@ -24,7 +26,7 @@ _FAINT = 0.25
 
 
 def lag_view(stretches: Sequence[KeyStretch], choices: TimingChoices, _previous: object = None) -> TimingView:
-    """Phase lag and coherence of every other key behind the reference.
+    """Phase lag and coherence of every other key behind the reference, after detrending.
 
     Raises
     ------
@@ -37,25 +39,33 @@ def lag_view(stretches: Sequence[KeyStretch], choices: TimingChoices, _previous:
         raise AnalysisError(f"a lag needs two keys: there is {reference.key} alone")
     if len({stretch.scale for stretch in stretches}) > 1:
         raise AnalysisError("lags need the times of all keys in one scale: barycentric times are missing for some")
+    reference, done = _detrended(reference, choices)
     good = measured_points(reference.series, f"a lag behind {reference.key}", fewest=FEWEST_POINTS)
     peak_hz = lomb_scargle(good.time_s - good.time_s[0], good.flux, good.flux_err).peak_frequency_hz
     strips: list[StripView] = []
     for other in others:
         strips.extend(_strips(reference, other, choices, peak_hz))
-    text = f"A positive lag: that key is late behind {reference.key}. Noise is part of the coherence. Not detrended."
+    text = f"A positive lag: that key is late behind {reference.key}. Noise is part of the coherence."
+    text += f" {reference.key}: {done}."
     return TimingView(text=text, strips=tuple(strips))
+
+
+def _detrended(stretch: KeyStretch, choices: TimingChoices) -> tuple[KeyStretch, str]:
+    done = detrend(stretch.series, detrending_of(choices.trend), airmass=stretch.airmass)
+    return replace(stretch, series=done.series), done.sentence
 
 
 def _strips(reference: KeyStretch, other: KeyStretch, choices: TimingChoices, peak_hz: float) -> list[StripView]:
     pair = f"{other.key} behind {reference.key}"
     at_peak, cross = "", None
     try:
+        other, done = _detrended(other, choices)
         lag = phase_lag(reference.series, other.series, peak_hz)
         time_err_s = lag.phase_err_rad / (2.0 * math.pi * peak_hz)
         at_peak = f" at {peak_hz:.5g} Hz\n{with_error(lag.phase_rad, lag.phase_err_rad, 'rad')}"
         at_peak += f" = {with_error(lag.time_s, time_err_s, 's')}"
         cross = _cross(reference, other, choices.segment_s)
-        note = f"{cross.n_segments} segments of {cross.segment_s:.4g} s"
+        note = f"{cross.n_segments} segments of {cross.segment_s:.4g} s, {done}"
     except OpticamLiveError as problem:
         note = str(problem)
     return [

@@ -15,6 +15,7 @@ from server.looks import Look
 from stream.analysis.detrending import Detrended, Trend, detrend
 from stream.analysis.periodogram import PowerSpectrum, SpectrumSettings, lomb_scargle
 from stream.analysis.rolling import RollingSpectrum
+from stream.analysis.running_median import RunningMedian
 from stream.analysis.series import TimeSeries
 from stream.analysis.significance import METHOD, FalseAlarmLevel, false_alarm_level, window_function
 from stream.errors import OpticamLiveError
@@ -77,6 +78,7 @@ class SpectrumMaker:
         self._settings = SpectrumSettings(look.normalisation)
         self._is_window_wanted = look.sampling
         self._rolling = RollingSpectrum(self._settings)
+        self._medians = RunningMedian(look.detrending.window_s)
         self._alarm: tuple[int, float] | None = None
         self._made_of = -1
         self._due_s = -math.inf
@@ -101,7 +103,7 @@ class SpectrumMaker:
             return no_spectrum(f"{self._name}: {n_good} points, a power spectrum needs {_FEWEST_FOR_SPECTRUM}")
         measured = TimeSeries(series.time_s[good], series.flux[good], series.flux_err[good])
         try:
-            done = detrend(measured, self._detrending, airmass=airmass[good])
+            done = detrend(measured, self._detrending, airmass=airmass[good], medians=self._medians)
             spectrum = self._transformed(done.series)
             view = _drawn(spectrum, done, self._false_alarm(spectrum, done.series))
             return replace(view, window=self._window(done.series, view)) if self._is_window_wanted else view

@@ -97,7 +97,7 @@ def timing_look(kind: str, look: Look, choices: TimingChoices) -> TimingLook:
     if kind == "transit":
         used = {}
     elif kind == "lags":
-        used = {"reference": choices.reference, "segment_s": choices.segment_s}
+        used = {name: getattr(choices, name) for name in ("trend", "reference", "segment_s")}
     elif kind == "fold":
         used = {name: getattr(choices, name) for name in ("trend", "reference", "period", "epoch", "n_bins")}
     else:

@@ -42,7 +42,7 @@ AXES = {
 Y_LABELS = {"lag": "phase lag / rad", "coherence": "coherence"}
 FIELDS = {
     "dynamic": ("reference", "trend", "normalisation", "window_s"),
-    "lags": ("reference", "segment_s"),
+    "lags": ("reference", "trend", "segment_s"),
     "fold": ("reference", "trend", "n_bins", "period", "epoch"),
     "transit": ("model",),
 }

@@ -108,7 +108,7 @@ class Analyzer(TimingMethods):
             kept = _points(curve, good)
             series = TimeSeries(whole[key].time_s[good], kept.flux, kept.flux_err)
             found = named(key, partial(detrend, settings=settings, airmass=kept.airmass), series)
-            curves[key] = replace(kept, flux=found.series.flux, flux_err=found.series.flux_err)
+            curves[key] = replace(_points(kept, found.used), flux=found.series.flux, flux_err=found.series.flux_err)
             done.append(f"{key}: {found.sentence}")
         return replace(self, light_curves=curves, done=tuple(done))
 

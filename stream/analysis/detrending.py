@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from stream.analysis.series import TimeSeries, measured_points
+from stream.analysis.running_median import FEWEST_IN_WINDOW, BoolArray, RunningMedian
+from stream.analysis.series import TimeSeries, is_measured, measured_points
 from stream.errors import AnalysisError, ConfigurationError
 from stream.messages import FloatArray
 
@@ -70,20 +70,30 @@ class Detrended:
         1 in the mean.
     sentence : str
         What was done, for a plot.
+    used : array of bool, shape (n_given,)
+        Which of the points that were given are in `series`.
     """
 
     series: TimeSeries
     trend: FloatArray
     sentence: str
+    used: BoolArray
 
 
-def detrend(series: TimeSeries, settings: Detrending, *, airmass: FloatArray | None = None) -> Detrended:
+def detrend(
+    series: TimeSeries,
+    settings: Detrending,
+    *,
+    airmass: FloatArray | None = None,
+    medians: RunningMedian | None = None,
+) -> Detrended:
     """Divide a light curve by its trend, whose mean is 1: the mean flux stays.
 
     The airmass trend is ``1 + k (X - <X>)``, k from weighted least squares: extinction of another colour than that of
     the comparison stars, to first order. The polynomial is in time, by weighted least squares. The running median
-    is that of all points within half a window on either side; at the ends the window shrinks to what there is on both
-    sides, so that a slope is followed to the end. Whatever is slower than the window is lost from spectra.
+    is that of all points within half a window on either side, and a straight line through one window at the ends, see
+    `RunningMedian`; points with fewer than four others in the window are left out. Whatever is slower than the window
+    is lost from spectra.
 
     Parameters
     ----------
@@ -92,48 +102,47 @@ def detrend(series: TimeSeries, settings: Detrending, *, airmass: FloatArray | N
     settings : Detrending
     airmass : array, shape (n_points,), optional
         Of each point; points without a finite one are left out when the trend is that of airmass.
+    medians : RunningMedian, optional
+        Of the window of the settings, where a light curve that grows is detrended again and again.
 
     Raises
     ------
     AnalysisError
-        If there are too few points, the airmass is missing or does not change, or the trend is not above 0 everywhere.
+        If there are too few points, no window of a running median holds five of them, the airmass is missing or does
+        not change, or the trend is not above 0 everywhere.
     """
     if settings.trend is Trend.AIRMASS:
         return _without_airmass(series, airmass)
     fewest = settings.degree + 2 if settings.trend is Trend.POLYNOMIAL else 1
     good = measured_points(series, f"detrending ({settings.trend})", fewest=fewest)
     if settings.trend is Trend.NONE:
-        return Detrended(good, np.ones(len(good.flux)), "not detrended")
+        return Detrended(good, np.ones(len(good.flux)), "not detrended", is_measured(series))
     if settings.trend is Trend.POLYNOMIAL:
         place = good.time_s - good.time_s.mean()
         fit = np.polynomial.Polynomial.fit(place, good.flux, settings.degree, w=1.0 / good.flux_err)
-        return _divided(good, np.asarray(fit(place)), f"polynomial of degree {settings.degree} divided out")
+        sentence = f"polynomial of degree {settings.degree} divided out"
+        return _divided(good, np.asarray(fit(place)), sentence=sentence, used=is_measured(series))
+    return _without_median(series, good, settings=settings, medians=medians or RunningMedian(settings.window_s))
+
+
+def _without_median(series: TimeSeries, good: TimeSeries, *, settings: Detrending, medians: RunningMedian) -> Detrended:
+    trend, is_centred = medians.of(good.time_s, good.flux)
+    known = np.isfinite(trend)
+    if not known.any():
+        raise AnalysisError(
+            f"a running median of {settings.window_s:.4g} s needs {FEWEST_IN_WINDOW} points within its window, and no "
+            f"point of {len(trend)} has them: window_s must be longer"
+        )
     sentence = f"running median of {settings.window_s:.4g} s divided out"
-    return _divided(good, running_median(good.time_s, good.flux, settings.window_s), sentence)
-
-
-def running_median(time_s: FloatArray, flux: FloatArray, window_s: float) -> FloatArray:
-    """Median of the points within half a window on either side, and no farther than the nearer end of the series.
-
-    Times must ascend and everything must be finite; the result has the shape of `flux`.
-    """
-    reach = np.minimum(0.5 * window_s, np.minimum(time_s - time_s[0], time_s[-1] - time_s))
-    # Rounding of sums must not decide whether the point at the very edge of the window is in it.
-    slack = 1e-9 * max(window_s, 1.0)
-    first = np.searchsorted(time_s, time_s - reach - slack, side="left")
-    last = np.searchsorted(time_s, time_s + reach + slack, side="right")
-    # Edges only move forward: a sorted window that points enter and leave costs a twentieth of medians made anew.
-    values, window, medians = flux.tolist(), list[float](), np.empty(len(flux))
-    low_before = high_before = 0
-    for index, (low, high) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        for value in values[high_before:high]:
-            bisect.insort(window, value)
-        for value in values[low_before:low]:
-            del window[bisect.bisect_left(window, value)]
-        low_before, high_before = low, high
-        half = len(window) // 2
-        medians[index] = window[half] if len(window) % 2 else 0.5 * (window[half - 1] + window[half])
-    return medians
+    if not is_centred[known].any():
+        sentence = f"straight line divided out: no stretch is as long as a running median of {settings.window_s:.4g} s"
+    n_left_out = int(np.count_nonzero(~known))
+    if n_left_out:
+        sentence += f", {n_left_out} point{'s' if n_left_out > 1 else ''} without neighbours left out"
+    kept = TimeSeries(good.time_s[known], good.flux[known], good.flux_err[known])
+    used = is_measured(series)
+    used[used] = known
+    return _divided(kept, trend[known], sentence=sentence, used=used)
 
 
 def _without_airmass(series: TimeSeries, airmass: FloatArray | None) -> Detrended:
@@ -144,8 +153,7 @@ def _without_airmass(series: TimeSeries, airmass: FloatArray | None) -> Detrende
         raise AnalysisError("detrending by airmass needs an airmass: site and pointing must be known, none is")
     flux = np.where(known, series.flux, np.nan)
     good = measured_points(TimeSeries(series.time_s, flux, series.flux_err), "detrending (airmass)", fewest=3)
-    with np.errstate(invalid="ignore"):
-        used = np.isfinite(series.time_s) & np.isfinite(flux) & np.isfinite(series.flux_err) & (series.flux_err > 0.0)
+    used = is_measured(TimeSeries(series.time_s, flux, series.flux_err))
     excess = airmass[used] - float(np.average(airmass[used], weights=good.flux_err**-2))
     if float(np.ptp(excess)) < _NARROWEST_AIRMASS:
         raise AnalysisError(f"the airmass is {float(airmass[used][0]):.4f} throughout: nothing can be fitted to it")
@@ -153,11 +161,11 @@ def _without_airmass(series: TimeSeries, airmass: FloatArray | None) -> Detrende
     level = float(np.average(good.flux, weights=weights))
     slope = float(np.sum(weights * excess * (good.flux - level)) / np.sum(weights * excess**2))
     sentence = f"linear trend of {slope / level:+.3g} per airmass divided out"
-    return _divided(good, level + slope * excess, sentence)
+    return _divided(good, level + slope * excess, sentence=sentence, used=used)
 
 
-def _divided(good: TimeSeries, trend: FloatArray, sentence: str) -> Detrended:
+def _divided(good: TimeSeries, trend: FloatArray, *, sentence: str, used: BoolArray) -> Detrended:
     if not (np.isfinite(trend) & (trend > 0.0)).all():
         raise AnalysisError(f"the trend must be greater than 0 everywhere to be divided out ({sentence})")
     share = trend / trend.mean()
-    return Detrended(TimeSeries(good.time_s, good.flux / share, good.flux_err / share), share, sentence)
+    return Detrended(TimeSeries(good.time_s, good.flux / share, good.flux_err / share), share, sentence, used)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream.errors import AnalysisError
 from stream.messages import FloatArray
@@ -30,6 +31,17 @@ def in_order(series: TimeSeries) -> TimeSeries:
     return TimeSeries(series.time_s[order], series.flux[order], series.flux_err[order])
 
 
+def is_measured(series: TimeSeries) -> NDArray[np.bool_]:
+    """Which points have time, flux and an error greater than 0, shape (n_points,)."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(
+            np.isfinite(series.time_s)
+            & np.isfinite(series.flux)
+            & np.isfinite(series.flux_err)
+            & (series.flux_err > 0.0)
+        )
+
+
 def measured_points(series: TimeSeries, what: str, *, fewest: int) -> TimeSeries:
     """Return the points that have time, flux and an error greater than 0.
 
@@ -53,8 +65,7 @@ def measured_points(series: TimeSeries, what: str, *, fewest: int) -> TimeSeries
         raise AnalysisError(
             f"times, fluxes and errors must be as many as each other, not {time.shape}, {flux.shape}, {error.shape}"
         )
-    with np.errstate(invalid="ignore"):
-        good = np.isfinite(time) & np.isfinite(flux) & np.isfinite(error) & (error > 0.0)
+    good = is_measured(TimeSeries(time, flux, error))
     time, flux, error = time[good], flux[good], error[good]
     descending = np.flatnonzero(np.diff(time) < 0.0)
     if len(descending):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.analysis.series import TimeSeries, check_variable, measured_points
+from stream.analysis.series import TimeSeries, check_variable, is_measured, measured_points
 from stream.errors import AnalysisError, ConfigurationError
 from stream.messages import FloatArray
 
@@ -167,7 +167,7 @@ def _prepared(series: TimeSeries, airmass: FloatArray | None) -> tuple[_Data, fl
     check_variable(good.flux, "transit")
     origin, span = float(good.time_s.mean()), float(good.time_s[-1] - good.time_s[0])
     time = (good.time_s - origin) / span
-    used = _is_measured(series)
+    used = is_measured(series)
     if airmass is not None and np.shape(airmass) != np.shape(series.time_s):
         raise AnalysisError(
             f"airmass ({np.shape(airmass)}) must be given for each of the {len(series.time_s)} points of a transit"
@@ -175,13 +175,6 @@ def _prepared(series: TimeSeries, airmass: FloatArray | None) -> tuple[_Data, fl
     if airmass is not None and np.isfinite(airmass[used]).all() and np.ptp(airmass[used]) > _NARROWEST_AIRMASS:
         return _Data(time, good.flux, good.flux_err, airmass[used] - airmass[used].mean()), origin, span, True
     return _Data(time, good.flux, good.flux_err, time), origin, span, False
-
-
-def _is_measured(series: TimeSeries) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return (
-            np.isfinite(series.time_s) & np.isfinite(series.flux) & np.isfinite(series.flux_err) & (series.flux_err > 0)
-        )
 
 
 def _scaled(guess: TransitGuess, origin: float, span: float) -> TransitGuess:
@@ -262,7 +255,7 @@ def _as_result(
     per_unit = 1.0 if in_airmass else 1.0 / span
     fitted = _model(best, data)
     model = np.full(len(series.time_s), np.nan)
-    model[_is_measured(series)] = fitted
+    model[is_measured(series)] = fitted
     ratio = data.flux / fitted - 1.0
     has_before = int((data.time < middle - 0.5 * duration).sum()) >= 3
     has_after = int((data.time > middle + 0.5 * duration).sum()) >= 3

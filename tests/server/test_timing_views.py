@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_lags_between_keys_have_the_sign_that_the_panel_states() -> None:
 def test_the_reference_of_the_lags_is_chosen() -> None:
     view = made("lags", varying(n_points=600), reference="2:r", segment_s=60.0)
     assert [strip.name for strip in view.strips[::2]] == ["lag 1:g behind 2:r", "lag 3:i behind 2:r"]
-    assert view.strips[0].note == "10 segments of 60 s"
+    assert view.strips[0].note == "10 segments of 60 s, not detrended"
     lag, error = number_and_error(view.strips[0].title.split("\n")[1].split(" rad")[0])
     assert lag == pytest.approx(-0.5 * math.pi, abs=4.0 * error)
 
@@ -184,6 +185,22 @@ def test_a_picture_is_no_larger_than_a_screen_and_keeps_its_peak() -> None:
     row = int(np.argmax(np.nanmean(image.colour, axis=1)))
     step_hz = image.height_hz / image.colour.shape[0]
     assert image.lowest_hz + (row + 0.5) * step_hz == pytest.approx(FREQUENCY_HZ, abs=step_hz)
+
+
+def test_lags_are_those_of_detrended_light_curves_and_say_so() -> None:
+    """A slope that both keys have is coherent at all low frequencies, without a lag: taken out it is not."""
+    sloping = [
+        replace(each, series=replace(each.series, flux=each.series.flux * (1.0 + 1e-3 * each.series.time_s)))
+        for each in varying(n_points=1500)
+    ]
+    bent, flat = (made("lags", sloping, trend=trend, segment_s=100.0) for trend in ("none", "polynomial:1"))
+    assert bent.text.endswith("1:g: not detrended.")
+    assert flat.text.endswith("1:g: polynomial of degree 1 divided out.")
+    assert flat.strips[0].note == "15 segments of 100 s, polynomial of degree 1 divided out"
+    coherences = [view.strips[1].points["y"][0] for view in (bent, flat)]
+    assert coherences[0] > 0.9 > 0.5 > coherences[1]
+    lag, error = number_and_error(flat.strips[0].title.split("\n")[1].split(" rad")[0])
+    assert lag == pytest.approx(0.5 * math.pi, abs=4.0 * error)
 
 
 @pytest.mark.parametrize("trend", ["polynomial:1", "median:600", "airmass"])
