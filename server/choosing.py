@@ -50,8 +50,11 @@ class Chooser(ABC):
             lambda selection, view: selecting.with_target(selection, _catalogs(view), key=key, number=number)
         )
 
-    def toggle_comparison(self, key: str, number: int) -> tuple[str, ...]:
-        """Add or take out a comparison star for all keys and viewers; returns a sentence a key."""
+    def toggle_comparison(self, key: str, number: int, *, wanted: bool | None = None) -> tuple[str, ...]:
+        """Add or take out a comparison star for all keys and viewers; returns a sentence a key.
+
+        `wanted` says which of both was meant, by who saw a choice that others may have changed since.
+        """
         return self._change(
             lambda selection, view: selecting.with_comparison_toggled(
                 selection,
@@ -59,6 +62,7 @@ class Chooser(ABC):
                 {name: shown.choice for name, shown in view.keys.items() if shown.choice is not None},
                 key=key,
                 number=number,
+                wanted=wanted,
             )
         )
 

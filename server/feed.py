@@ -22,6 +22,7 @@ from server.looks import Look
 from server.night_model import NightModel
 from server.night_view import NightView
 from server.pictures import Picture, read_picture
+from server.star_desk import JudgedStars, StarDesk
 from server.subscription import Heard, Subscription
 from server.timing_desk import TimingDesk
 from server.timing_looks import TimingLook
@@ -85,6 +86,7 @@ class Feed(Chooser):
         self._conditions: dict[ConditionLook, dict[str, ConditionView]] = {}
         self._timing = TimingDesk()
         self._executor = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="reader")
+        self._stars = StarDesk(self._executor)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._sequence = 0
@@ -189,6 +191,10 @@ class Feed(Chooser):
         """Folds, lags, dynamic spectra or transits as one look wants them; None until they are made."""
         return self._timing.view(look)
 
+    def stars(self, key: str) -> JudgedStars | None:
+        """What the night says of each source of a key; None until it is made. Kept up to date as `curves`."""
+        return self._stars.stars(key)
+
     def picture(self, key: str) -> Picture | None:
         """Return the newest picture of a key; None where no frame can be read any more."""
         return self._pictures.get(key)
@@ -236,6 +242,7 @@ class Feed(Chooser):
             self._renew_conditions()
         self._dirty |= self._model.refresh()
         self._timing.renew(self._model.timing_version, self._model.timing_stretches)
+        self._stars.renew(self._model)
         self._publish()
 
     def _take(self, messages: list[Heard]) -> None:

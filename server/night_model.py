@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import fields, replace
 
 from server.columns import KeyColumns
 from server.conditions import ConditionColumns, ConditionLook, ConditionView, condition_view
@@ -15,8 +16,9 @@ from server.timing_desk import Version
 from server.timing_looks import TimingLook
 from server.timing_views import KeyStretch, stretches_of
 from stream.analysis.choice import KeyChoice, resolve_selection
+from stream.analysis.ensemble import judged_rows
 from stream.errors import OpticamLiveError
-from stream.messages import Catalog, FloatArray, Selection
+from stream.messages import Catalog, FloatArray, Selection, SourceFluxes
 
 _FIRST_CHOICES = (1, 3, 10)
 
@@ -79,6 +81,21 @@ class NightModel:
         """Bring the choices up to date where that is due; returns whether anything changed."""
         return self._choose() if self._choice_is_due() else False
 
+    def choice(self, key: str) -> KeyChoice | None:
+        """Target and comparison stars of a key; None while there are none."""
+        return self._choices.get(key)
+
+    def n_frames(self, key: str) -> int:
+        """Frames of a key with fluxes."""
+        return len(self.columns[(self.label, key)])
+
+    def some_fluxes(self, key: str) -> SourceFluxes:
+        """Fluxes of all sources on as many frames as are enough to judge them by; copies."""
+        fluxes = self.columns[(self.label, key)].fluxes()
+        rows = judged_rows(len(fluxes.frame_ids))
+        names = [field.name for field in fields(fluxes)]
+        return replace(fluxes, **{name: getattr(fluxes, name)[rows].copy() for name in names[2:]})
+
     def key_views(self) -> dict[str, KeyView]:
         """Return what is known of every key."""
         return {
@@ -87,7 +104,7 @@ class NightModel:
                 catalog=catalog,
                 choice=self._choices.get(key),
                 positions=self.positions[key],
-                n_frames=len(self.columns[(self.label, key)]),
+                n_frames=self.n_frames(key),
                 sentence=self.problem or self._sentence(key),
             )
             for key, catalog in self.catalogs.items()

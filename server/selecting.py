@@ -10,6 +10,7 @@ import numpy as np
 
 from stream.analysis.choice import KeyChoice
 from stream.analysis.matching import match_catalogs
+from stream.errors import ConfigurationError
 from stream.messages import Catalog, FloatArray, Selection
 
 _REACH_OF_FRAME = 0.04
@@ -41,7 +42,14 @@ def nearest_source(positions: FloatArray, *, x: float, y: float, frame_shape: tu
 
 
 def with_target(selection: Selection, catalogs: Mapping[str, Catalog], *, key: str, number: int) -> Change:
-    """Make one source the target, of its own key and of every other key in which it is found."""
+    """Make one source the target, of its own key and of every other key in which it is found.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such source.
+    """
+    _check_source(catalogs, key, number)
     targets, comparisons = {}, dict(selection.comparisons)
     sentences = []
     for other, catalog in catalogs.items():
@@ -66,16 +74,32 @@ def with_comparison_toggled(
     *,
     key: str,
     number: int,
+    wanted: bool | None = None,
 ) -> Change:
     """Add a comparison star, or take it out where it is one, in its own key and in the others.
 
     What was chosen automatically becomes the start of the observer's own list. The last comparison star of a key
     cannot be taken out, nor can the target become one; a sentence says so.
+
+    Parameters
+    ----------
+    wanted : bool, optional
+        Whether it is to be one, for who saw a choice that others may have changed since.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such source.
     """
+    _check_source(catalogs, key, number)
     comparisons = dict(selection.comparisons)
     # What was just chosen goes before what is shown: a second click may come before the first is on the page.
     shown = {other: comparisons.get(other, choice.comparisons) for other, choice in choices.items()}
-    adding = number not in shown.get(key, ())
+    is_one = number in shown.get(key, ())
+    if wanted is is_one:
+        words = "is a comparison star already" if is_one else "is no comparison star any more"
+        return Change(selection, (f"{key}: source {number} {words}: somebody else changed that before",))
+    adding = not is_one
     sentences = []
     for other, catalog in catalogs.items():
         if other not in choices:
@@ -101,6 +125,13 @@ def with_comparison_toggled(
 def automatic(selection: Selection) -> Change:
     """Let target and comparison stars be chosen automatically again; saved ensembles stay."""
     return Change(Selection(ensembles=selection.ensembles), ("target and comparison stars are chosen automatically",))
+
+
+def _check_source(catalogs: Mapping[str, Catalog], key: str, number: int) -> None:
+    if key not in catalogs:
+        raise ConfigurationError(f"key {key!r} has no catalog: there is {', '.join(catalogs) or 'none yet'}")
+    if not 1 <= number <= catalogs[key].n_sources:
+        raise ConfigurationError(f"{key} has no source {number}: its catalog has 1 to {catalogs[key].n_sources}")
 
 
 def _same_source(source: Catalog, destination: Catalog, number: int) -> tuple[int | None, str]:
