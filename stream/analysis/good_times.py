@@ -136,6 +136,7 @@ def _measured(key: str, series: TimeSeries) -> TimeSeries:
 
 def _fitted_cadence_s(time: FloatArray) -> float:
     """Slope of the times against their numbers: a median alone, of times in milliseconds, drifts away in a night."""
+    time = np.unique(time)  # points of one time say nothing about the steps
     median = median_cadence_s(time)
     numbers = np.concatenate([[0.0], np.cumsum(np.round(np.diff(time) / median))])
     # Gaps that are no multiple of the cadence are not counted: only points one step apart are.

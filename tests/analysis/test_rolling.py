@@ -7,17 +7,13 @@ import math
 import numpy as np
 import pytest
 from astropy.timeseries import LombScargle
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from benchmarks.timing import BUDGET_S, as_table, timed_refreshes
-from stream.analysis.averaged_spectra import Averaging, averaged_power_spectrum
-from stream.analysis.folding import Ephemeris, phase_bin
 from stream.analysis.periodogram import Normalisation, SpectrumSettings, lomb_scargle
 from stream.analysis.rolling import RollingSeries, RollingSpectrum
-from stream.analysis.series import TimeSeries, in_order
+from stream.analysis.series import TimeSeries
 from stream.errors import AnalysisError, ConfigurationError
-from tests.analysis.signals import FREQUENCY_HZ, SAMPLINGS, sinusoid, times
+from tests.analysis.signals import SAMPLINGS, sinusoid, times
 
 
 def part(series: TimeSeries, chosen: slice | np.ndarray) -> TimeSeries:
@@ -53,35 +49,6 @@ def test_points_that_leave_the_window_leave_no_trace_after_hours() -> None:
     np.testing.assert_allclose(spectrum.power, expected, atol=1e-6 * spectrum.all_variance_power)
     step = float(np.diff(spectrum.frequency_hz).mean())
     assert 1.0 / (5.0 * 1.27 * spectrum.span_s) <= step <= 1.0 / (5.0 * spectrum.span_s)
-
-
-@settings(max_examples=8, deadline=None)
-@given(order=st.permutations(range(40)), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12))
-def test_the_order_of_arrival_changes_no_result(order: list[int], sizes: list[int]) -> None:
-    """Forty blocks of five points, some of the same time, come in any order and in any portions."""
-    series = sinusoid(np.repeat(times("jittered", 100), 2), noise=0.02, seed=3)
-    blocks = [np.arange(5 * block, 5 * block + 5) for block in order]
-    whole, rolling, points = RollingSpectrum(), RollingSpectrum(), RollingSeries()
-    while blocks:
-        taken, blocks = blocks[: sizes[0]], blocks[sizes[0] :]
-        sizes = [*sizes[1:], sizes[0]]
-        points.add(part(series, np.concatenate(taken)))
-        if len(set(points.series.time_s)) > 20:
-            grown = rolling.update(points.series)
-    ordered = in_order(series)
-    for column in ("time_s", "flux", "flux_err"):
-        np.testing.assert_array_equal(getattr(points.series, column), getattr(ordered, column))
-    at_once = whole.update(ordered)
-    scale = at_once.all_variance_power
-    if len(grown.power) == len(at_once.power) and grown.frequency_hz[0] == at_once.frequency_hz[0]:
-        np.testing.assert_allclose(grown.power, at_once.power, atol=1e-9 * scale)
-    assert grown.peak_frequency_hz == pytest.approx(at_once.peak_frequency_hz, abs=0.01 * at_once.peak_frequency_err_hz)
-    shuffled = lomb_scargle(*(getattr(points.series, column) for column in ("time_s", "flux", "flux_err")))
-    np.testing.assert_array_equal(shuffled.power, lomb_scargle(ordered.time_s, ordered.flux, ordered.flux_err).power)
-    segments = [averaged_power_spectrum(each, Averaging(40.0)).power for each in (points.series, ordered)]
-    np.testing.assert_array_equal(segments[0], segments[1])
-    folds = [phase_bin(each, Ephemeris(1.0 / FREQUENCY_HZ)).flux for each in (points.series, ordered)]
-    np.testing.assert_array_equal(folds[0], folds[1])
 
 
 def test_a_point_that_comes_late_and_one_that_is_corrected_are_noticed() -> None:
