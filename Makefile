@@ -20,7 +20,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.browser.ensure_browser
 	@$(PYTEST) -m "not clock" --numprocesses auto --maxprocesses 4 --dist loadfile
-	@$(PYTEST) -m clock
+	@$(PYTEST) -m clock --numprocesses 2 --dist loadfile
 
 bench: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks
