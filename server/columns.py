@@ -35,6 +35,7 @@ class OrderedColumns:
     def __init__(self, widths: Mapping[str, int | None]) -> None:
         self._widths = dict(widths)
         self._n = 0
+        self._n_kept = 0
         self._known: set[int] = set()
         self._starts: list[int] = []
         self._arrays = self._allocate(_FIRST_CAPACITY)
@@ -67,7 +68,7 @@ class OrderedColumns:
         # Only the rows from here on move; nearly always that is a handful.
         start = int(np.searchsorted(self._arrays["time_mjd_utc"][: self._n], times.min(), side="right"))
         total = self._n + len(new)
-        self._reserve(total)
+        self._reserve(total, moved_from=start)
         tail_times = np.concatenate([self._arrays["time_mjd_utc"][start : self._n], times])
         tail_ids = np.concatenate([self._arrays["frame_ids"][start : self._n], block["frame_ids"][new]])
         order = np.lexsort((tail_ids, tail_times))
@@ -88,14 +89,19 @@ class OrderedColumns:
                 new.append(index)
         return np.array(new, dtype=np.int64)
 
-    def _reserve(self, total: int) -> None:
+    def _keep(self) -> None:
+        """Promise that the rows there are now stay as they are in the arrays that hold them now."""
+        self._n_kept = self._n
+
+    def _reserve(self, total: int, *, moved_from: int) -> None:
+        """Make room for so many rows; rows that move are written to other arrays where they were promised to stay."""
         capacity = len(self._arrays["frame_ids"])
-        if total <= capacity:
+        if total <= capacity and moved_from >= self._n_kept:
             return
-        grown = self._allocate(max(total, 2 * capacity))
+        grown = self._allocate(capacity if total <= capacity else max(total, 2 * capacity))
         for name, array in grown.items():
             array[: self._n] = self._arrays[name][: self._n]
-        self._arrays = grown
+        self._arrays, self._n_kept = grown, 0
 
 
 class KeyColumns(OrderedColumns):
@@ -157,6 +163,11 @@ class KeyColumns(OrderedColumns):
         return SourceFluxes(
             key=self.key, label=self.label, **{name: array[: self._n] for name, array in self._arrays.items()}
         )
+
+    def kept_fluxes(self) -> SourceFluxes:
+        """Return views on the columns that never change, for another thread."""
+        self._keep()
+        return self.fluxes()
 
 
 def _source_rows(label: str) -> tuple[str, str]:

@@ -89,6 +89,7 @@ class ConditionColumns(OrderedColumns):
 
     def __init__(self, night: FrameConditions, catalog: Catalog) -> None:
         super().__init__(dict.fromkeys((*_NUMBERS, "frame_ids")))
+        self.key = catalog.key
         self._scale_arcsec = catalog.pixel_scale_arcsec
         self._merge({name: night[name] for name in _NUMBERS} | {"frame_ids": night.frame_ids})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from server.columns import Columns, GrowingThinning, robust_range
 from server.grown import GrownCurve
 from server.looks import Look
+from server.solving import Solver
 from server.spectrum_views import SpectrumMaker, SpectrumView, no_spectrum
 from stream.analysis.relative import RelativeLightCurve
 from stream.analysis.series import TimeSeries
@@ -23,6 +25,7 @@ MAX_CURVE_POINTS = 3000
 MAX_MEAN_POINTS = 600
 MAX_CHECK_POINTS = 1000
 _MOST_JUDGED = 20_000
+_COMPUTED = "the power spectrum is being computed"
 _MJD_TO_JD = 2400000.5
 _POGSON = 2.5 / math.log(10.0)
 _NUMBERS = ("utc_ms", "bjd_tdb", "flux", "flux_err", "lower", "upper", "fill_alpha", "frame_id")
@@ -83,6 +86,8 @@ class CurveMaker:
     ----------
     look : Look
     key : str
+    solver : Solver
+        Of power spectra.
     names : mapping of int to str
         File of every frame.
     clock : callable
@@ -90,31 +95,63 @@ class CurveMaker:
     """
 
     def __init__(
-        self, look: Look, key: str, *, names: Mapping[int, str], clock: Callable[[], float] = time.monotonic
+        self,
+        look: Look,
+        key: str,
+        solver: Solver,
+        *,
+        names: Mapping[int, str],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._look = look
+        self._key = key
+        self._solver = solver
         self._names = names
         self._thinning, self._check_thinning = GrowingThinning(MAX_CURVE_POINTS), GrowingThinning(MAX_CHECK_POINTS)
         self._spectrum = SpectrumMaker(key, clock, look)
+        self._transform: Future[None] | None = None
+        self._shown = self._spectrum.view
         self._versions = (-1, -1)
         self._view: CurveView | None = None
 
     def view(self, grown: GrownCurve, check: GrownCurve | None) -> CurveView:
         """Return what is drawn of a light curve as it is now."""
+        if self._look.spectra:
+            self._order_spectrum(grown)
         versions = (grown.version, check.version if check else 0)
-        spectrum_is_due = self._look.spectra and self._spectrum.is_due(grown.version)
-        if self._view is None or versions != self._versions or spectrum_is_due:
-            self._view = self._made(grown, check, spectrum_is_due)
+        if self._view is None or versions != self._versions:
+            self._view = self._made(grown, check)
             self._versions = versions
+        self._take_spectrum()
+        if self._view.spectrum is not self._shown and self._view.n_points:
+            self._view = replace(self._view, spectrum=self._shown)
         return self._view
 
-    def _made(self, grown: GrownCurve, check: GrownCurve | None, spectrum_is_due: bool) -> CurveView:
+    def _order_spectrum(self, grown: GrownCurve) -> None:
+        """Have the spectrum made where it is due, one at a time."""
+        curve = grown.curve()
+        if self._transform is not None or curve is None or not self._spectrum.is_due(grown.version):
+            return
+        stretch = stretch_of(curve, self._look)
+        # The columns go on growing while it is made.
+        series = replace(series_of(stretch), flux_err=stretch.part("flux_err").copy())
+        airmass = stretch.part("airmass").copy()
+        if self._view is None or not self._view.n_points:
+            self._shown = no_spectrum(f"{self._key}: {_COMPUTED}")
+        self._transform = self._solver.order(len(airmass), self._spectrum.make, series, airmass, grown.version)
+
+    def _take_spectrum(self) -> None:
+        """Show what was made last; what the solver is at is not touched."""
+        if self._transform is not None and self._transform.done():
+            self._transform.result()
+            self._transform = None
+            self._shown = self._spectrum.view
+
+    def _made(self, grown: GrownCurve, check: GrownCurve | None) -> CurveView:
         curve = grown.curve()
         if curve is None or not len(curve.frame_ids):
             return CurveView(empty_columns(), (0.9, 1.1), 0, math.nan, math.nan, no_spectrum())
         stretch = stretch_of(curve, self._look)
-        if spectrum_is_due:
-            self._spectrum.make(series_of(stretch), stretch.part("airmass"), grown.version)
         good = stretch.good()
         unit = _unit(curve, good, self._look)
         time_s = curve.time_mjd_utc * SECONDS_PER_DAY
@@ -130,7 +167,7 @@ class CurveMaker:
             n_points=int(np.count_nonzero(np.isfinite(stretch.part("flux")))),
             rms=float(np.std(curve.flux[good])) if len(good) else math.nan,
             typical_err=float(np.median(curve.flux_err[judged])) if len(good) else math.nan,
-            spectrum=self._spectrum.view,
+            spectrum=self._shown,
             unit=unit,
             mean=self._mean(curve, good, unit) if self._look.mean_s else {},
         )

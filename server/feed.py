@@ -14,22 +14,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from server.attention import Attention
 from server.choosing import Chooser
-from server.columns import KeyColumns
-from server.conditions import ConditionColumns, ConditionLook, ConditionView
+from server.conditions import ConditionLook, ConditionView
 from server.curve_views import CurveView
+from server.followed_file import FollowedFile
 from server.looks import Look
-from server.night_model import NightModel
+from server.night_follower import NightFollower
 from server.night_view import NightView
 from server.pictures import Picture, read_picture
+from server.solving import MOST_AT_ONCE, Solver
 from server.star_desk import JudgedStars, StarDesk
-from server.subscription import Heard, Subscription
+from server.subscription import Subscription
 from server.timing_desk import TimingDesk
 from server.timing_looks import TimingLook
 from server.timing_views import TimingView
-from stream.errors import ConfigurationError, OpticamLiveError
-from stream.messages import Catalog, CatalogBuilt, FrameMeasured, FrameRejected, NightStatus
-from stream.night.night_reader import NightReader
+from stream.errors import ConfigurationError, LedgerError, OpticamLiveError
+from stream.messages import Selection
 from stream.notes import NOTES_FILE, Note, load_notes
 from stream.selection import SELECTION_FILE, load_selection
 
@@ -37,10 +38,7 @@ POLL_S = 0.05
 LEDGER_INTERVAL_S = 1.0
 SELECTION_INTERVAL_S = 0.2
 PICTURE_INTERVAL_S = 1.0
-ATTENTION_S = 5.0
 _RETRY_S = 1.0
-_MOST_REJECTED_SHOWN = 200
-_LOOK_BACK = 200
 _READERS = 2
 
 _Given = ParamSpec("_Given")
@@ -71,36 +69,24 @@ class Feed(Chooser):
         super().__init__(out)
         self._out = out
         self.address_name = address_name
-        self._reader = NightReader(out)
-        recipe = self._reader.recipe()
-        self._label = label or recipe.default_label()
-        self._labels = recipe.labels()
+        self._solver = Solver(MOST_AT_ONCE)
+        self._night = NightFollower(out, label, self._solver)
         self._subscription = Subscription(out)
-        self._folder = out
-        self._model = NightModel(self._label)
-        self._view = NightView(out.resolve().name, label=self._label, labels=self._labels)
+        self._selection = FollowedFile(out / SELECTION_FILE, lambda: load_selection(out), Selection())
+        self._notes = FollowedFile[tuple[Note, ...]](out / NOTES_FILE, lambda: load_notes(out), ())
+        self._view = NightView(
+            out.resolve().name, label=self._night.label, labels=self._night.labels, is_being_read=True
+        )
         self._pictures: dict[str, Picture] = {}
-        self._latest: dict[str, FrameMeasured] = {}
-        self._attended: dict[Look, float] = {}
-        self._attended_conditions: dict[ConditionLook, float] = {}
+        self._looks, self._condition_looks = Attention[Look](), Attention[ConditionLook]()
         self._conditions: dict[ConditionLook, dict[str, ConditionView]] = {}
         self._timing = TimingDesk()
         self._executor = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="reader")
         self._stars = StarDesk(self._executor)
-        self._stopping = threading.Event()
+        self._stopping, self._was_tried = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
-        self._sequence = 0
-        self._set = 0
-        self._status: NightStatus | None = None
-        self._rejected: tuple[tuple[str, str], ...] = ()
-        self._n_rejected = 0
-        self._selection_stamp: tuple[int, int] | None = (0, 0)
         self._due_s = {"ledger": 0.0, "selection": 0.0}
         self._notices: tuple[str, ...] = ()
-        self._selection_problem = ""
-        self._notes: tuple[Note, ...] = ()
-        self._notes_stamp: tuple[int, int] | None = (0, 0)
-        self._notes_problem = ""
         self._dirty = True
 
     @property
@@ -126,7 +112,7 @@ class Feed(Chooser):
     @property
     def newest_mjd(self) -> float | None:
         """Time of the newest frame, MJD in UTC; None before the first."""
-        return max((frame.time_mjd_utc for frame in list(self._latest.values())), default=None)
+        return max((frame.time_mjd_utc for frame in list(self._night.latest.values())), default=None)
 
     @property
     def is_alive(self) -> bool:
@@ -136,24 +122,38 @@ class Feed(Chooser):
     @property
     def is_watched(self) -> bool:
         """Whether somebody looked within the last seconds."""
-        oldest = time.monotonic() - ATTENTION_S
-        return any(asked_s >= oldest for asked_s in list(self._attended.values()))
+        return bool(self._looks)
 
     @property
     def last_sequence(self) -> int:
         """Sequence of the newest outcome that is shown."""
-        return self._sequence
+        return self._night.sequence
 
-    def start(self) -> None:
-        """Read the night so far, then follow it on threads of the feed's own."""
-        self._reload()
+    def begin(self) -> None:
+        """Read the night so far and follow it, on threads of the feed's own."""
         # What a new page asks for first is there when it does.
-        self._attended[Look()] = time.monotonic()
-        self._publish()
+        self._looks.ask(Look())
         for name, work in (("feed", self._step), ("pictures", self._look_at_frames)):
             thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def start(self) -> None:
+        """Begin, and wait until the night so far was read.
+
+        Raises
+        ------
+        LedgerError
+            If it cannot be read now; the feed goes on trying.
+        """
+        self.begin()
+        self.wait_until_read()
+
+    def wait_until_read(self) -> None:
+        """Wait until the night so far was read; LedgerError if that cannot be done now."""
+        self._was_tried.wait()
+        if not self._night.is_read:
+            raise LedgerError("; ".join(self._notices) or f"the page of {self._out} was closed before it was read")
 
     def stop(self) -> None:
         """End the threads and close ledger and socket; safe to call twice."""
@@ -161,10 +161,12 @@ class Feed(Chooser):
         for thread in self._threads:
             thread.join(timeout=5.0)
         self._threads.clear()
+        self._was_tried.set()
         self._executor.shutdown(wait=False, cancel_futures=True)
+        self._solver.stop()
         self._timing.stop()
         self._subscription.close()
-        self._reader.close()
+        self._night.close()
 
     def curves(self, look: Look) -> dict[str, CurveView] | None:
         """Light curves and spectra as one look wants them, by key; None until they are made.
@@ -176,15 +178,16 @@ class Feed(Chooser):
         ConfigurationError
             If the look asks for a photometer that the night does not have.
         """
-        if look.label and look.label not in self._labels:
-            raise ConfigurationError(f"photometer {look.label!r} must be one of {', '.join(self._labels)}")
-        self._attended[look] = time.monotonic()
+        labels = self._night.labels
+        if look.label and look.label not in labels:
+            raise ConfigurationError(f"photometer {look.label!r} must be one of {', '.join(labels)}")
+        self._looks.ask(look)
         curves = self._view.curves.get(look)
         return None if curves is None else dict(curves)
 
     def conditions(self, look: ConditionLook) -> dict[str, ConditionView] | None:
         """Measured columns as one look wants them, by key; None until they are made. Kept up to date as `curves`."""
-        self._attended_conditions[look] = time.monotonic()
+        self._condition_looks.ask(look)
         return self._conditions.get(look)
 
     def timing(self, look: TimingLook) -> TimingView | None:
@@ -223,204 +226,64 @@ class Feed(Chooser):
             _log.error("%s", sentence)
         self._notices, self._dirty = (sentence,), True
         self._publish()
+        self._was_tried.set()
         self._stopping.wait(_RETRY_S)
 
     def _step(self) -> None:
-        if self._subscription.is_connected:
-            self._take(self._subscription.receive(POLL_S))
-        else:
-            self._stopping.wait(POLL_S)
-        now = time.monotonic()
+        night, now = self._night, time.monotonic()
         if now >= self._due_s["selection"]:
             self._due_s["selection"] = now + SELECTION_INTERVAL_S
-            self._follow_selection()
-            self._follow_notes()
+            if self._selection.look():
+                night.model.change_selection(self._selection.content)
+                self._dirty = True
+            self._dirty |= self._notes.look()
         if now >= self._due_s["ledger"]:
             self._due_s["ledger"] = now + LEDGER_INTERVAL_S
             self._subscription.look()
-            self._follow_ledger()
+            night.follow_ledger(self._selection.content, is_connected=self._subscription.is_connected)
+            if self._notices:
+                self._notices, self._dirty = (), True
             self._renew_conditions()
-        self._dirty |= self._model.refresh()
-        self._timing.renew(self._model.timing_version, self._model.timing_stretches)
-        self._stars.renew(self._model)
+        self._dirty |= night.model.refresh()
+        self._timing.renew(night.model.timing_version, night.model.timing_stretches)
+        self._stars.renew(night.model)
         self._publish()
-
-    def _take(self, messages: list[Heard]) -> None:
-        fresh: list[FrameMeasured | FrameRejected] = []
-        gap = False
-        for message in messages:
-            if isinstance(message, NightStatus):
-                self._status, self._dirty = message, True
-            elif isinstance(message, CatalogBuilt):
-                self._add_key(message.catalog)
-            elif message.sequence == self._sequence + 1:
-                fresh.append(message)
-                self._sequence = message.sequence
-            elif message.sequence > self._sequence:
-                gap = True
-        self._add(fresh)
-        if gap:
-            self._fill()
-
-    def _follow_ledger(self) -> None:
-        if self._reader.newest_set() != self._set:
-            self._reload()
-            return
-        if self._reader.last_sequence() > self._sequence:
-            self._fill()
-        if not self._subscription.is_connected:
-            status = self._reader.status()
-            if status != self._status:
-                self._status, self._dirty = status, True
-        if self._notices:
-            self._notices, self._dirty = (), True
-
-    def _fill(self) -> None:
-        """Read from the ledger what comes after the last sequence."""
-        while outcomes := self._reader.outcomes_since(self._sequence):
-            self._sequence = outcomes[-1].sequence
-            self._add(outcomes)
-
-    def _add(self, outcomes: list[FrameMeasured | FrameRejected]) -> None:
-        by_key: dict[str, list[FrameMeasured]] = {}
-        rejected = [outcome for outcome in outcomes if isinstance(outcome, FrameRejected)]
-        for outcome in outcomes:
-            if isinstance(outcome, FrameMeasured):
-                by_key.setdefault(outcome.key, []).append(outcome)
-        self._model.names.update((outcome.frame_id, outcome.path) for outcome in outcomes)
-        for key, frames in by_key.items():
-            if key not in self._model.catalogs:
-                self._read_catalogs()
-            version = self._model.catalogs[key].version if key in self._model.catalogs else ""
-            fitting = [frame for frame in frames if frame.catalog_version == version]
-            if key in self._model.conditions:
-                self._model.conditions[key].insert(frames)
-            if fitting:
-                for place, columns in self._model.columns.items():
-                    if place[1] == key:
-                        columns.insert(fitting)
-                self._follow_frame(max(fitting, key=lambda frame: frame.time_mjd_utc))
-                self._dirty = True
-        self._forget_rejections({outcome.path for outcome in outcomes})
-        if rejected:
-            lines = tuple((frame.path, frame.sentence) for frame in reversed(rejected))
-            self._rejected = (lines + self._rejected)[:_MOST_REJECTED_SHOWN]
-            self._n_rejected += len(rejected)
-            self._dirty = True
-
-    def _forget_rejections(self, paths: set[str]) -> None:
-        """A file that was completed later has another outcome now."""
-        kept = tuple(line for line in self._rejected if line[0] not in paths)
-        if len(kept) < len(self._rejected):
-            self._n_rejected -= len(self._rejected) - len(kept)
-            self._rejected, self._dirty = kept, True
-
-    def _follow_frame(self, frame: FrameMeasured) -> None:
-        latest = self._latest.get(frame.key)
-        if latest is None or frame.time_mjd_utc >= latest.time_mjd_utc:
-            self._latest[frame.key] = frame
-            self._model.positions[frame.key] = frame.source_table()[:2].T.copy()
-
-    def _follow_notes(self) -> None:
-        stamp = _stamp_of(self._out / NOTES_FILE)
-        if stamp != self._notes_stamp:
-            self._notes_stamp, self._dirty = stamp, True
-            try:
-                self._notes, self._notes_problem = load_notes(self._out), ""
-            except ConfigurationError as problem:
-                self._notes_problem = str(problem)
-
-    def _follow_selection(self) -> None:
-        stamp = _stamp_of(self._out / SELECTION_FILE)
-        if stamp != self._selection_stamp:
-            self._selection_stamp, self._dirty = stamp, True
-            try:
-                self._model.change_selection(load_selection(self._out))
-                self._selection_problem = ""
-            except ConfigurationError as problem:
-                # The last good selection stays in use.
-                self._selection_problem = str(problem)
-
-    def _reload(self) -> None:
-        """Read the whole night: at the start, and when another set of measurements was begun."""
-        self._model = NightModel(self._label)
-        self._latest.clear()
-        self._set = self._reader.newest_set()
-        self._folder = self._reader.folder()
-        # Before the bulk, so that nothing falls between: frames that are read twice are passed over.
-        self._sequence = self._reader.last_sequence()
-        self._model.names.update(self._reader.frame_paths())
-        self._read_catalogs()
-        self._status = self._reader.status()
-        self._rejected = tuple((frame.path, frame.sentence) for frame in self._reader.rejected(_MOST_REJECTED_SHOWN))
-        self._n_rejected = self._reader.counts().n_rejected
-        for outcome in self._reader.outcomes_since(max(0, self._sequence - _LOOK_BACK), limit=_LOOK_BACK):
-            if isinstance(outcome, FrameMeasured) and outcome.key in self._model.catalogs:
-                self._follow_frame(outcome)
-        self._selection_stamp = (0, 0)
-        self._follow_selection()
-        self._model.refresh()
-        self._dirty = True
-
-    def _read_catalogs(self) -> None:
-        for catalog in self._reader.catalogs().values():
-            self._add_key(catalog)
-
-    def _add_key(self, catalog: Catalog) -> None:
-        known = self._model.catalogs.get(catalog.key)
-        if known is not None and known.version == catalog.version:
-            return
-        self._model.add_key(catalog, self._columns_of(catalog, self._label))
-        self._dirty = True
-
-    def _columns_of(self, catalog: Catalog, label: str) -> KeyColumns:
-        columns = KeyColumns(catalog.key, label, n_sources=catalog.n_sources)
-        columns.load(self._reader.source_fluxes(catalog.key, label))
-        return columns
-
-    def _read_photometer(self, label: str) -> None:
-        """Read the fluxes of a photometer that somebody asks for; from then on they grow with the others."""
-        for key, catalog in self._model.catalogs.items():
-            if (label, key) not in self._model.columns:
-                self._model.columns[(label, key)] = self._columns_of(catalog, label)
+        self._was_tried.set()
+        if self._subscription.is_connected:
+            night.take(self._subscription.receive(POLL_S))
+        else:
+            self._stopping.wait(POLL_S)
 
     def _renew_conditions(self) -> None:
         """Bring the conditions that somebody looks at up to date."""
-        oldest = time.monotonic() - ATTENTION_S
-        looks = {look for look, asked_s in list(self._attended_conditions.items()) if asked_s >= oldest}
+        looks = self._condition_looks.current()
         if looks:
-            for key, catalog in self._model.catalogs.items():
-                if key not in self._model.conditions:
-                    self._model.conditions[key] = ConditionColumns(self._reader.conditions(key), catalog)
-        self._conditions = {look: self._model.condition_views(look) for look in looks}
-        for look in set(self._attended_conditions) - looks:
-            self._attended_conditions.pop(look, None)
+            self._night.want_conditions()
+        self._conditions = {look: self._night.model.condition_views(look) for look in looks}
 
     def _publish(self) -> None:
-        oldest = time.monotonic() - ATTENTION_S
-        looks = [look for look, asked_s in list(self._attended.items()) if asked_s >= oldest]
-        for look in set(self._attended) - set(looks):
-            self._attended.pop(look, None)
-        for label in {look.label or self._label for look in looks}:
-            self._read_photometer(label)
-        curves = {look: self._model.curve_views(look) for look in looks}
-        self._model.forget_all_but(looks)
+        night, looks = self._night, self._looks.current()
+        night.want_photometers({look.label or night.label for look in looks})
+        curves = {look: night.model.curve_views(look) for look in looks}
+        night.model.forget_all_but(looks)
+        self._dirty |= night.take_change()
         if not self._dirty and _same(curves, self._view.curves):
             return
         self._dirty = False
         self._view = NightView(
             self._view.name,
             version=self._view.version + 1,
-            keys=self._model.key_views(),
+            is_being_read=not night.is_read,
+            keys=night.model.key_views(),
             curves=curves,
-            status=self._status,
-            rejected=self._rejected,
-            n_rejected=self._n_rejected,
-            label=self._label,
-            labels=self._labels,
-            notes=self._notes,
-            ensembles=tuple(self._model.selection.ensembles),
-            notices=tuple(filter(None, (*self._notices, self._selection_problem, self._notes_problem))),
+            status=night.status,
+            rejected=night.rejected,
+            n_rejected=night.n_rejected,
+            label=night.label,
+            labels=night.labels,
+            notes=self._notes.content,
+            ensembles=tuple(night.model.selection.ensembles),
+            notices=tuple(filter(None, (*self._notices, self._selection.problem, self._notes.problem))),
         )
 
     def _look_at_frames(self) -> None:
@@ -428,22 +291,13 @@ class Feed(Chooser):
         self._stopping.wait(PICTURE_INTERVAL_S)
         if not self.is_watched:
             return
-        for key, frame in list(self._latest.items()):
+        for key, frame in list(self._night.latest.items()):
             held = self._pictures.get(key)
             if held is not None and held.frame_id == frame.frame_id:
                 continue
-            picture = read_picture(self._folder / frame.path, frame_id=frame.frame_id)
+            picture = read_picture(self._night.folder / frame.path, frame_id=frame.frame_id)
             if picture is not None:
                 self._pictures[key] = picture
-
-
-def _stamp_of(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is replaced; None where there is none."""
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_mtime_ns, stat.st_ino
 
 
 def _same(fresh: dict[Look, dict[str, CurveView]], held: object) -> bool:

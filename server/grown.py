@@ -4,37 +4,68 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
 
 from server.columns import KeyColumns
+from server.solving import Solver
 from stream.analysis.growing import GrowingLightCurve
 from stream.analysis.relative import RelativeLightCurve
 from stream.errors import OpticamLiveError
+from stream.messages import SourceFluxes
 
 _GROWTH_BEFORE_SOLVING = 50
 """A solution stands until the night has grown by one part in so many."""
 _IDLE_S = 2.0
 """Once no frame has come for so long, all that there are take part in a last solution: that of the batch."""
+_COMPUTED = "the light curve of this choice is being computed"
+
+Stars = tuple[int, tuple[int, ...]]
+"""Target and comparison stars."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A solution that is being computed."""
+
+    stars: Stars
+    n_merges: int
+    future: Future[tuple[GrowingLightCurve, str]]
 
 
 class GrownCurve:
     """One target of one key with one photometer, as the columns of its key grow.
+
+    A solution of a long night is computed by the solver; until it is there, the last one is extended.
 
     Parameters
     ----------
     columns : KeyColumns
     clock : callable
         Monotonic time, seconds.
+    solver : Solver
     """
 
-    def __init__(self, columns: KeyColumns, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, columns: KeyColumns, clock: Callable[[], float] = time.monotonic, *, solver: Solver | None = None
+    ) -> None:
         self.columns = columns
-        self.sentence = ""
-        """Why there is no light curve."""
         self._clock = clock
+        self._solver = solver or Solver()
+        self._stars: Stars | None = None
         self._growing: GrowingLightCurve | None = None
+        self._order: _Order | None = None
+        self._problem = ""
         self._n_merges = -1
         self._changed_s = 0.0
         self._starts: list[int] = []
+
+    @property
+    def sentence(self) -> str:
+        """Why there is no light curve, or not yet that of the present choice."""
+        growing = self._growing
+        is_other = growing is None or (growing.target, growing.comparisons) != self._stars
+        return _COMPUTED if self._order is not None and is_other else self._problem
 
     @property
     def version(self) -> int:
@@ -51,30 +82,64 @@ class GrownCurve:
 
     def update(self, target: int, comparisons: tuple[int, ...]) -> None:
         """Bring the light curve of this target up to date with the columns."""
-        growing = self._growing
-        if growing is None or (growing.target, growing.comparisons) != (target, comparisons):
-            growing = self._growing = GrowingLightCurve(target, comparisons)
-            self._solve(growing)
-            return
-        n_frames, now = len(self.columns), self._clock()
-        if self.columns.n_merges != self._n_merges:
-            first = self.columns.first_changed(self._n_merges)
-            enough = n_frames >= growing.n_solved + max(1, growing.n_solved // _GROWTH_BEFORE_SOLVING)
-            if enough or growing.curve() is None:
-                self._solve(growing)
-            else:
-                self._n_merges = self.columns.n_merges
-                growing.extend(self.columns.fluxes(), first)
-                self._starts.append(first)
-            self._changed_s = now
-        elif n_frames != growing.n_solved and not self.sentence and now - self._changed_s >= _IDLE_S:
-            self._solve(growing)
+        if (target, comparisons) != self._stars:
+            self._stars = (target, comparisons)
+            self._forget_order()
+            self._solve()
+        self._take_solution()
+        self._extend()
+        if self._order is None and self._is_due():
+            self._solve()
+            self._take_solution()
 
-    def _solve(self, growing: GrowingLightCurve) -> None:
-        self._n_merges, self._changed_s = self.columns.n_merges, self._clock()
-        try:
-            growing.solve(self.columns.fluxes())
-            self.sentence = ""
-        except OpticamLiveError as problem:
-            self.sentence = str(problem)
+    def _extend(self) -> None:
+        growing = self._growing
+        if growing is None or self.columns.n_merges == self._n_merges:
+            return
+        self._changed_s = self._clock()
+        if growing.curve() is None:
+            return
+        first = self.columns.first_changed(self._n_merges)
+        self._n_merges = self.columns.n_merges
+        growing.extend(self.columns.fluxes(), first)
+        self._starts.append(first)
+
+    def _is_due(self) -> bool:
+        growing, n_frames = self._growing, len(self.columns)
+        if growing is None or growing.curve() is None:
+            return self.columns.n_merges != self._n_merges
+        if n_frames >= growing.n_solved + max(1, growing.n_solved // _GROWTH_BEFORE_SOLVING):
+            return True
+        return n_frames != growing.n_solved and not self._problem and self._clock() - self._changed_s >= _IDLE_S
+
+    def _solve(self) -> None:
+        stars = self._stars
+        if stars is None:
+            return
+        n_frames, fluxes = len(self.columns), self.columns.kept_fluxes()
+        future = self._solver.order(n_frames, _solved, stars, fluxes)
+        self._order = _Order(stars, self.columns.n_merges, future)
+
+    def _take_solution(self) -> None:
+        order = self._order
+        if order is None or not order.future.done():
+            return
+        self._order = None
+        self._growing, self._problem = order.future.result()
+        self._n_merges, self._changed_s = order.n_merges, self._clock()
         self._starts.append(0)
+
+    def _forget_order(self) -> None:
+        if self._order is not None:
+            self._order.future.cancel()
+            self._order = None
+
+
+def _solved(stars: Stars, fluxes: SourceFluxes) -> tuple[GrowingLightCurve, str]:
+    """A light curve with scales and weights from all frames, or without and why."""
+    growing = GrowingLightCurve(*stars)
+    try:
+        growing.solve(fluxes)
+    except OpticamLiveError as problem:
+        return growing, str(problem)
+    return growing, ""

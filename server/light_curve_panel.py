@@ -191,6 +191,8 @@ def _after_append(sent: Columns, new: Columns, length: int) -> dict[str, Any]:
 def _title(key_view: KeyView, curve: CurveView) -> str:
     if key_view.sentence:
         return f"{key_view.key} · {key_view.sentence}"
+    if key_view.choice is None and key_view.n_frames:
+        return f"{key_view.key} · target and comparison stars are being chosen"
     if key_view.choice is None:
         return f"{key_view.key} · waiting for the first measured frames"
     if not curve.n_points:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import fields, replace
+from concurrent.futures import Future
+from dataclasses import dataclass, fields, replace
 
 from server.columns import KeyColumns
 from server.conditions import ConditionColumns, ConditionLook, ConditionView, condition_view
@@ -12,6 +13,7 @@ from server.curve_views import CurveMaker, CurveView
 from server.grown import GrownCurve
 from server.looks import Look
 from server.night_view import KeyView
+from server.solving import Solver
 from server.timing_desk import Version
 from server.timing_looks import TimingLook
 from server.timing_views import KeyStretch, stretches_of
@@ -21,6 +23,15 @@ from stream.errors import OpticamLiveError
 from stream.messages import Catalog, FloatArray, Selection, SourceFluxes
 
 _FIRST_CHOICES = (1, 3, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choosing:
+    """Target and comparison stars that are being chosen, and of what."""
+
+    selection: Selection
+    catalogs: dict[str, Catalog]
+    future: Future[dict[str, KeyChoice]]
 
 
 class NightModel:
@@ -34,10 +45,15 @@ class NightModel:
         Photometer that decides the automatic choices.
     clock : callable
         Monotonic time, seconds.
+    solver : Solver
+        Of what takes long; without one everything is done at once.
     """
 
-    def __init__(self, label: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, label: str, clock: Callable[[], float] = time.monotonic, *, solver: Solver | None = None
+    ) -> None:
         self.label = label
+        self._solver = solver or Solver()
         self.columns: dict[tuple[str, str], KeyColumns] = {}
         """By photometer and key."""
         self.catalogs: dict[str, Catalog] = {}
@@ -52,6 +68,7 @@ class NightModel:
         self._selection = Selection()
         self._choices: dict[str, KeyChoice] = {}
         self._choose_at: dict[str, int] | None = None
+        self._choosing: _Choosing | None = None
         self._grown: dict[tuple[str, str, bool], GrownCurve] = {}
         self._makers: dict[tuple[Look, str], CurveMaker] = {}
 
@@ -79,7 +96,9 @@ class NightModel:
 
     def refresh(self) -> bool:
         """Bring the choices up to date where that is due; returns whether anything changed."""
-        return self._choose() if self._choice_is_due() else False
+        if self._choice_is_due() and (self._choosing is None or self._choosing.future.cancel()):
+            self._choose()
+        return self._take_choices()
 
     def choice(self, key: str) -> KeyChoice | None:
         """Target and comparison stars of a key; None while there are none."""
@@ -121,7 +140,7 @@ class NightModel:
             if look.check:
                 check = self._grown_curve(label, key, check=True)
             if (look, key) not in self._makers:
-                self._makers[(look, key)] = CurveMaker(look, key, names=self.names, clock=self._clock)
+                self._makers[(look, key)] = CurveMaker(look, key, self._solver, names=self.names, clock=self._clock)
             views[key] = self._makers[(look, key)].view(grown, check)
         return views
 
@@ -156,7 +175,8 @@ class NightModel:
     def _grown_curve(self, label: str, key: str, *, check: bool = False) -> GrownCurve:
         grown = self._grown.get((label, key, check))
         if grown is None:
-            grown = self._grown[(label, key, check)] = GrownCurve(self.columns[(label, key)], self._clock)
+            grown = GrownCurve(self.columns[(label, key)], self._clock, solver=self._solver)
+            self._grown[(label, key, check)] = grown
         choice = self._choices.get(key)
         if choice is not None:
             target, comparisons = choice.target, choice.comparisons
@@ -177,19 +197,27 @@ class NightModel:
             return bool(self.catalogs)
         return any(len(self.columns[(self.label, key)]) >= n_frames for key, n_frames in self._choose_at.items())
 
-    def _choose(self) -> bool:
+    def _choose(self) -> None:
         """Resolve the selection; again only when a key's night has doubled, so that the page does not flicker."""
         columns = {key: self.columns[(self.label, key)] for key in self.catalogs}
         self._choose_at = {key: _next_choice(len(each)) for key, each in columns.items()}
+        fluxes = {key: each.kept_fluxes() for key, each in columns.items()}
+        size = max(map(len, columns.values()))
+        future = self._solver.order(size, resolve_selection, self._selection, self.catalogs, fluxes)
+        self._choosing = _Choosing(self._selection, self.catalogs, future)
+
+    def _take_choices(self) -> bool:
+        """Take what was chosen, unless something else is to be chosen by now; returns whether anything was taken."""
+        chosen = self._choosing
+        if chosen is None or not chosen.future.done():
+            return False
+        self._choosing = None
+        if chosen.selection is not self._selection or chosen.catalogs is not self.catalogs:
+            return False
         try:
-            choices = resolve_selection(
-                self._selection, self.catalogs, {key: each.fluxes() for key, each in columns.items()}
-            )
+            self._choices, self.problem = chosen.future.result(), ""
         except OpticamLiveError as problem:
             self.problem = str(problem)
-            return True
-        self.problem = ""
-        self._choices = dict(choices)
         return True
 
 

@@ -47,3 +47,5 @@ class NightView:
     notes: tuple[Note, ...] = ()
     ensembles: tuple[str, ...] = ()
     """Names of saved comparison stars."""
+    is_being_read: bool = False
+    """Whether the night so far is still being read: then there is nothing else here."""
