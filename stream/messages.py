@@ -132,7 +132,14 @@ class BuildCatalog(Message, frozen=True):
 
 
 class SaveCatalogFiles(Message, frozen=True):
-    """Broker to worker: the catalog that you built was accepted; write its table and its picture."""
+    """Broker to worker: the catalog that you built was accepted; leave its picture, for table and picture."""
+
+    key: str
+    version: str
+
+
+class CatalogPictureLeft(Message, frozen=True):
+    """Worker to broker: the picture of this catalog lies in the folder of catalogs, to be drawn."""
 
     key: str
     version: str
@@ -273,7 +280,7 @@ class NightStatus(Message, frozen=True):
 ToWorker = AssignFrame | UseCatalog | UseCalibration | BuildCatalog | SaveCatalogFiles | StopWorker
 FrameReply = FrameMeasured | FrameRejected | FrameDescribed
 CatalogReply = CatalogBuilt | CatalogNotBuilt
-FromWorker = WorkerReady | WorkerHeartbeat | FrameReply | CatalogReply
+FromWorker = WorkerReady | WorkerHeartbeat | FrameReply | CatalogReply | CatalogPictureLeft
 Published = FrameMeasured | FrameRejected | CatalogBuilt | NightStatus
 
 ENCODER = msgspec.msgpack.Encoder()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream.config import Recipe
 from stream.errors import FrameRejectedError, Reason
 from stream.measure.calibration import Calibration, calibrate
-from stream.measure.catalog import save_catalog, with_version
+from stream.measure.catalog import with_version
 from stream.measure.centroids import StarCentres, centre_stars, is_one_pixel_wide
 from stream.measure.detection import detect_sources
 from stream.measure.exposure import Exposure
@@ -30,6 +30,7 @@ from stream.messages import (
     FrameRejected,
     FrameToMeasure,
 )
+from stream.night.catalog_files import leave_picture
 
 _MIN_SIGNAL_TO_NOISE = 5.0
 _SHAPE_SIGNAL_TO_NOISE = 30.0
@@ -50,17 +51,10 @@ class CatalogBuild:
     reply: CatalogBuilt | CatalogNotBuilt
     picture: NDArray[np.float32] | None = None
 
-    def save(self, cat_folder: Path) -> None:
-        """Write ``<key>_catalog.ecsv`` and ``.png``, if there is a catalog."""
-        if self.picture is None or not isinstance(self.reply, CatalogBuilt):
-            return
-        from stream.plots import catalog_picture
-
-        cat_folder.mkdir(parents=True, exist_ok=True)
-        catalog = self.reply.catalog
-        name = catalog.key.replace(":", "-")
-        save_catalog(catalog, cat_folder / f"{name}_catalog.ecsv")
-        catalog_picture(catalog, self.picture, cat_folder / f"{name}_catalog.png")
+    def leave_picture(self, cat_folder: Path) -> None:
+        """Leave the picture, if there is a catalog, to be drawn elsewhere: see `stream.night.catalog_files`."""
+        if self.picture is not None and isinstance(self.reply, CatalogBuilt):
+            leave_picture(self.reply.catalog, self.picture, cat_folder)
 
 
 def build_catalog(

@@ -40,6 +40,7 @@ from stream.night.broker_events import (
     WorkerExited,
     WorkerHeard,
     WorkerJoined,
+    WriteCatalogFiles,
 )
 from stream.night.broker_state import BrokerState
 from stream.night.ledger import Ledger
@@ -99,6 +100,8 @@ class Broker:
     ----------
     on_reopenable : callable
         Told of each frame that was rejected and may be complete later: its path, and the file as it was.
+    on_picture : callable
+        Told key and version of each catalog whose files can be written now.
     complaints : callable
         Sentences that the status of the night is to carry.
     """
@@ -117,6 +120,7 @@ class Broker:
         self.n_dropped_messages = 0
         self.status: NightStatus | None = None
         self.on_reopenable: Callable[[str, KnownFile], None] = lambda path, known: None
+        self.on_picture: Callable[[str, str], None] = lambda key, version: None
         self.complaints: Callable[[], tuple[str, ...]] = tuple
 
     def resume(self) -> None:
@@ -235,6 +239,8 @@ class Broker:
                 case SaveCatalog(catalog):
                     self._ledger.save_catalog(catalog)
                     self._publish(b"catalog", CatalogBuilt(catalog))
+                case WriteCatalogFiles(key, version):
+                    self.on_picture(key, version)
                 case KillWorker(pid):
                     _log.warning("worker process %d is presumed dead: killed", pid)
                     self._supervisor.kill(pid)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from stream.messages import (
     Catalog,
+    CatalogPictureLeft,
     CatalogReply,
     FrameMeasured,
     FrameRejected,
@@ -80,7 +81,7 @@ class Replied:
     """A worker answered an assignment."""
 
     pid: int
-    message: FrameReply | CatalogReply
+    message: FrameReply | CatalogReply | CatalogPictureLeft
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +131,21 @@ class SaveCatalog:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteCatalogFiles:
+    """Have table and picture of a catalog written: a worker has left what that takes."""
+
+    key: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class KillWorker:
     """End a worker that is presumed dead; its frames are handed out again already."""
 
     pid: int
 
 
-Instruction = Send | Commit | SaveCatalog | KillWorker
+Instruction = Send | Commit | SaveCatalog | WriteCatalogFiles | KillWorker
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,12 @@ from stream.messages import (
     Catalog,
     CatalogBuilt,
     CatalogNotBuilt,
+    CatalogPictureLeft,
+    CatalogReply,
     FrameDescribed,
     FrameMeasured,
     FrameRejected,
+    FrameReply,
     FrameToMeasure,
     SaveCatalogFiles,
     StopWorker,
@@ -54,6 +57,7 @@ from stream.night.broker_events import (
     WorkerExited,
     WorkerHeard,
     WorkerJoined,
+    WriteCatalogFiles,
 )
 from stream.night.catalog_queue import CatalogQueue
 from stream.night.frame_queue import FrameQueue
@@ -236,7 +240,7 @@ class BrokerState:
     def _take_reply(
         self,
         pid: int,
-        message: FrameMeasured | FrameRejected | FrameDescribed | CatalogBuilt | CatalogNotBuilt,
+        message: FrameReply | CatalogReply | CatalogPictureLeft,
         at_s: float,
     ) -> None:
         match message:
@@ -255,6 +259,8 @@ class BrokerState:
                     self._close(rejected)
                 if frame_ids:
                     self._key_queue(message.key).attempt_failed(frame_ids, sentence=message.sentence, at_s=at_s)
+            case CatalogPictureLeft(key, version):
+                self._out.append(WriteCatalogFiles(key, version))
 
     def _describe(self, message: FrameDescribed, at_s: float) -> None:
         entry = self._open.get(message.frame_id)

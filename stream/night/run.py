@@ -20,6 +20,7 @@ from stream.messages import Catalog, NightStatus
 from stream.night.broker import Broker
 from stream.night.broker_state import BrokerState
 from stream.night.calibration_watch import SCAN_EVERY_S, CalibrationWatch, check_masters, former_paths
+from stream.night.catalog_files import CatalogWriter
 from stream.night.ledger import Ledger, LedgerCounts
 from stream.night.monitor import Monitor
 from stream.night.night_folder import CALIBRATION_FOLDER, CATALOG_FOLDER, LOG_FOLDER, NightFolder, RunFile
@@ -27,11 +28,12 @@ from stream.night.supervisor import PageServer, Supervisor
 from stream.night.watcher import Watcher, WatchSettings
 from stream.night.wire import BrokerWire, make_keys
 from stream.own_parts import check_parts
-from stream.processes import refuse_busy_port
+from stream.processes import give_back_memory, refuse_busy_port
 
 _DRAIN_S = 1.5
 _LEAVE_S = 1.0
 _PORT_WAIT_S = 2.0
+_FILES_S, _FILES_AT_STOP_S = 20.0, 0.3
 _INCOMPLETE_FINITE_S = 3.0
 _SWITCH_INTERVAL_S = 0.0005
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -167,6 +169,9 @@ class _Night:
         )
         self._broker.on_reopenable = self._watcher.watch_again
         self._broker.complaints = self._watcher.complaints
+        self._files = CatalogWriter(home.path)
+        self._files.resume(ledger.catalogs())
+        self._broker.on_picture = self._files.write
         self._page = PageServer(home.path, options.port) if options.port is not None else None
         self._page_told: str | None = None
         self._status_told: NightStatus | None = None
@@ -181,12 +186,14 @@ class _Night:
         if self.calibration is not None:
             self.calibration.start()
         self._watcher.start()
+        give_back_memory()
         self._broker.run(lambda: self._look_around(onlooker) and not stop.is_set())
         if self._page is not None:
             self._page.ask_to_end()
         self._watcher.stop()
         self._broker.drain(_DRAIN_S)
         self._supervisor.stop(_LEAVE_S)
+        self._files.finish(_FILES_AT_STOP_S if stop.is_set() else _FILES_S)
         onlooker.on_status(self._broker.save_final_status("finished"))
 
     def close(self) -> None:
@@ -195,6 +202,7 @@ class _Night:
         if self.calibration is not None:
             self.calibration.stop()
         self._supervisor.stop(0.0)
+        self._files.stop()
         if self._page is not None:
             self._page.stop(_LEAVE_S)
         self._broker.close()
@@ -204,6 +212,7 @@ class _Night:
         if self.calibration is not None and self.calibration.take_change():
             self._broker.change_calibration()
             _log.info("masters from now on: %s", self.calibration.sentence())
+        self._files.check(time.monotonic())
         if self._watcher.failure is not None:
             raise NightError(f"the watcher of {self._folder} ended: {self._watcher.failure}") from self._watcher.failure
         if self._page is not None:

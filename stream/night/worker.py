@@ -25,6 +25,7 @@ from stream.messages import (
     Catalog,
     CatalogBuilt,
     CatalogNotBuilt,
+    CatalogPictureLeft,
     CatalogReply,
     FrameDescribed,
     FrameRejected,
@@ -38,6 +39,7 @@ from stream.messages import (
 )
 from stream.night.night_folder import CALIBRATION_FOLDER, CATALOG_FOLDER, RECIPE_FILE, read_run_file
 from stream.night.wire import connect_to_broker, heartbeat_identity, task_identity
+from stream.processes import give_back_memory
 
 if TYPE_CHECKING:
     from stream.measure.calibration import Calibration
@@ -65,8 +67,8 @@ class Measurer(Protocol):
     def build(self, request: BuildCatalog) -> CatalogReply:
         """Build a catalog."""
 
-    def save_catalog(self, version: str) -> None:
-        """Write the files of the catalog that was built last, if it is of this version."""
+    def leave_picture(self, version: str) -> bool:
+        """Leave the picture of the catalog that was built last, if it is of this version; whether it was."""
 
 
 class PipelineMeasurer:
@@ -122,11 +124,13 @@ class PipelineMeasurer:
         self._built = build_catalog(request, self._folder, self._recipe, self._calibration(request.key))
         return self._built.reply
 
-    def save_catalog(self, version: str) -> None:
-        """Write table and picture of the catalog that was built last, once, if it is of this version."""
+    def leave_picture(self, version: str) -> bool:
+        """Leave the picture of the catalog that was built last, once, if it is of this version; whether it was."""
         built, self._built = self._built, None
-        if built is not None and isinstance(built.reply, CatalogBuilt) and built.reply.catalog.version == version:
-            built.save(self._out / CATALOG_FOLDER)
+        if built is None or not isinstance(built.reply, CatalogBuilt) or built.reply.catalog.version != version:
+            return False
+        built.leave_picture(self._out / CATALOG_FOLDER)
+        return True
 
 
 def answer_frame(measurer: Measurer, assignment: AssignFrame) -> FrameReply:
@@ -153,12 +157,14 @@ def answer_build(measurer: Measurer, request: BuildCatalog) -> CatalogReply:
         return CatalogNotBuilt(request.key, _internal_error(f"catalog of {request.key}", error), ())
 
 
-def save_catalog_files(measurer: Measurer, request: SaveCatalogFiles) -> None:
-    """Write the files of a catalog that the night took; the catalog itself is safe in the ledger."""
+def leave_picture(measurer: Measurer, request: SaveCatalogFiles) -> CatalogPictureLeft | None:
+    """Leave the picture of a catalog that the night took; the catalog itself is safe in the ledger."""
     try:
-        measurer.save_catalog(request.version)
+        if measurer.leave_picture(request.version):
+            return CatalogPictureLeft(request.key, request.version)
     except Exception:  # noqa: BLE001  (a picture must not end the night, whatever a library raises over it)
-        _log.exception("files of the catalog of %s", request.key)
+        _log.exception("picture of the catalog of %s", request.key)
+    return None
 
 
 def _internal_error(what: str, error: Exception) -> str:
@@ -168,20 +174,29 @@ def _internal_error(what: str, error: Exception) -> str:
 
 def serve_assignments(socket: zmq.Socket[bytes], measurer: Measurer) -> None:
     """Answer assignments until the broker says stop."""
+    is_new = False
     socket.send(ENCODER.encode(WorkerReady(os.getpid(), CREDIT)))
     while True:
         message = TO_WORKER.decode(socket.recv())
         match message:
             case AssignFrame():
                 socket.send(ENCODER.encode(answer_frame(measurer, message)))
+                if is_new:
+                    # Building a catalog and the first frame of a key leave more behind than all that follow.
+                    give_back_memory()
+                is_new = False
             case UseCatalog(catalog):
                 measurer.use_catalog(catalog)
+                is_new = True
             case UseCalibration():
                 measurer.use_calibration()
+                is_new = True
             case BuildCatalog():
                 socket.send(ENCODER.encode(answer_build(measurer, message)))
             case SaveCatalogFiles():
-                save_catalog_files(measurer, message)
+                left = leave_picture(measurer, message)
+                if left is not None:
+                    socket.send(ENCODER.encode(left))
             case StopWorker():
                 return
 

@@ -16,6 +16,8 @@ from stream.measure.catalog import load_catalog, with_version
 from stream.measure.frames import read_frame
 from stream.messages import BuildCatalog, CatalogBuilt, CatalogNotBuilt, FrameToMeasure
 from stream.night.bootstrap import build_catalog
+from stream.night.catalog_files import write_files
+from stream.night.ledger import Ledger
 from tests.conftest import real_frames
 from tests.night.frames import fits_bytes
 from tests.nights import RECIPE, SMALL, SimulatedNight
@@ -87,9 +89,13 @@ def test_the_real_frames_have_no_single_bright_pixel_among_their_sources() -> No
 def test_the_catalog_survives_its_file_and_has_a_picture(night: SimulatedNight, tmp_path: Path) -> None:
     cat_folder = tmp_path / "out" / "cat"
     build = build_catalog(night.request(), night.folder, RECIPE)
-    build.save(cat_folder)
+    build.leave_picture(cat_folder)
     built = build.reply
     assert isinstance(built, CatalogBuilt)
+    ledger = Ledger(cat_folder.parent, RECIPE)
+    ledger.save_catalog(built.catalog)
+    ledger.close()
+    write_files(cat_folder.parent, built.catalog.version)
     assert sorted(path.name for path in cat_folder.iterdir()) == ["1-g_catalog.ecsv", "1-g_catalog.png"]
     loaded = load_catalog(cat_folder / "1-g_catalog.ecsv")
     assert loaded == built.catalog
@@ -153,7 +159,7 @@ def test_one_stray_frame_that_comes_first_does_not_reject_the_others(night: Simu
 def test_frames_without_stars_make_no_catalog(tmp_path: Path) -> None:
     night = SimulatedNight(tmp_path, msgspec.structs.replace(SMALL, brightness=1e-6, scenarios=("hot_pixels",)))
     build = build_catalog(night.request(), tmp_path, RECIPE)
-    build.save(tmp_path / "cat")
+    build.leave_picture(tmp_path / "cat")
     result = build.reply
     assert isinstance(result, CatalogNotBuilt)
     assert result.sentence == "no stars to measure on the first 5 frames of 1:g"

@@ -162,8 +162,8 @@ def test_a_run_file_proves_nothing_without_the_lock(tmp_path: Path) -> None:
 
 
 def test_only_the_worker_whose_catalog_was_accepted_writes_its_files() -> None:
-    from stream.messages import FrameToMeasure, SaveCatalogFiles
-    from stream.night.broker_events import FrameEntered
+    from stream.messages import CatalogPictureLeft, FrameToMeasure, SaveCatalogFiles
+    from stream.night.broker_events import FrameEntered, WriteCatalogFiles
 
     state = BrokerState(RECIPE.bootstrap, Patience(silence_s=5.0))
     state.handle(WorkerJoined(1, 2), 0.0)
@@ -174,23 +174,24 @@ def test_only_the_worker_whose_catalog_was_accepted_writes_its_files() -> None:
     assert isinstance(build, BuildCatalog)
     accepted = state.handle(Replied(2, CatalogBuilt(make_catalog(version="new"))), 7.0)
     assert Send(2, SaveCatalogFiles("1:g", "new")) in accepted
+    assert state.handle(Replied(2, CatalogPictureLeft("1:g", "new")), 7.0) == [WriteCatalogFiles("1:g", "new")]
     assert state.handle(Replied(1, CatalogBuilt(make_catalog(version="late"))), 8.0) == []
 
 
-def test_a_worker_writes_no_files_before_it_is_told(tmp_path: Path) -> None:
+def test_a_worker_leaves_no_picture_before_it_is_told(tmp_path: Path) -> None:
     saved: list[Path] = []
 
     class Build:
         reply = CatalogBuilt(make_catalog(version="built"))
 
-        def save(self, folder: Path) -> None:
+        def leave_picture(self, folder: Path) -> None:
             saved.append(folder)
 
     measurer = PipelineMeasurer(tmp_path, Recipe(instrument=OPTICAM_MX()), tmp_path)
     for version in ("another", "built"):
         measurer._built = Build()  # type: ignore[assignment]
-        measurer.save_catalog(version)
-        measurer.save_catalog(version)
+        assert measurer.leave_picture(version) == (version == "built")
+        assert not measurer.leave_picture(version)
         assert len(saved) == (version == "built")
 
 

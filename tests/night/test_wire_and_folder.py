@@ -112,7 +112,7 @@ class BrokenMeasurer:
     def build(self, request: BuildCatalog) -> CatalogReply:
         raise self._error
 
-    def save_catalog(self, version: str) -> None:
+    def leave_picture(self, version: str) -> bool:
         raise self._error
 
 
