@@ -83,7 +83,8 @@ class Feed(Chooser):
         self._timing = TimingDesk()
         self._executor = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="reader")
         self._stars = StarDesk(self._executor)
-        self._stopping, self._was_tried = threading.Event(), threading.Event()
+        self._stopping = threading.Event()
+        self._reading: Future[None] = Future()
         self._threads: list[threading.Thread] = []
         self._due_s = {"ledger": 0.0, "selection": 0.0}
         self._notices: tuple[str, ...] = ()
@@ -147,13 +148,12 @@ class Feed(Chooser):
             If it cannot be read now; the feed goes on trying.
         """
         self.begin()
-        self.wait_until_read()
+        self._reading.result()
 
-    def wait_until_read(self) -> None:
-        """Wait until the night so far was read; LedgerError if that cannot be done now."""
-        self._was_tried.wait()
-        if not self._night.is_read:
-            raise LedgerError("; ".join(self._notices) or f"the page of {self._out} was closed before it was read")
+    @property
+    def reading(self) -> Future[None]:
+        """Done when the night so far was read; with a LedgerError while that cannot be done."""
+        return self._reading
 
     def stop(self) -> None:
         """End the threads and close ledger and socket; safe to call twice."""
@@ -161,7 +161,7 @@ class Feed(Chooser):
         for thread in self._threads:
             thread.join(timeout=5.0)
         self._threads.clear()
-        self._was_tried.set()
+        self._say_read(f"the page of {self._out} was closed before it was read")
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._solver.stop()
         self._timing.stop()
@@ -226,8 +226,19 @@ class Feed(Chooser):
             _log.error("%s", sentence)
         self._notices, self._dirty = (sentence,), True
         self._publish()
-        self._was_tried.set()
+        self._say_read(sentence)
         self._stopping.wait(_RETRY_S)
+
+    def _say_read(self, problem: str = "") -> None:
+        """Answer those who wait for the night to be read; a later success goes before an earlier failure."""
+        if self._night.is_read:
+            if not self._reading.done() or self._reading.exception() is not None:
+                waiting, self._reading = self._reading, Future()
+                self._reading.set_result(None)
+                if not waiting.done():
+                    waiting.set_result(None)
+        elif not self._reading.done():
+            self._reading.set_exception(LedgerError(problem))
 
     def _step(self) -> None:
         night, now = self._night, time.monotonic()
@@ -248,7 +259,7 @@ class Feed(Chooser):
         self._timing.renew(night.model.timing_version, night.model.timing_stretches)
         self._stars.renew(night.model)
         self._publish()
-        self._was_tried.set()
+        self._say_read()
         if self._subscription.is_connected:
             night.take(self._subscription.receive(POLL_S))
         else:

@@ -34,7 +34,9 @@ def health_text(view: NightView, now_unix_s: float) -> str:
     """Return the line of health as HTML; nothing in it changes more often than once a second."""
     status = view.status
     parts = []
-    if status is None:
+    if view.is_being_read:
+        parts.append("<span class='state stalled'>reading</span><span class='awaited'>the night so far is read</span>")
+    elif status is None:
         parts.append("<span class='state stalled'>waiting</span><span class='awaited'>no word of the night yet</span>")
     else:
         parts.append(_state(status, now_unix_s))

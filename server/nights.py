@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.feed import Feed
+from server.pace import Pace
 from stream.errors import ConfigurationError, LedgerError
 from stream.night.ledger import LEDGER_FILE, LedgerReader
 from stream.processes import holder_of
@@ -56,12 +57,15 @@ class Nights:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.is_single = (place / LEDGER_FILE).is_file() or holder_of(place) is not None
+        self.pace = Pace()
         self._feeds: dict[str, Feed] = {}
         self._used_s: dict[str, float] = {}
         self._opening = threading.Lock()
 
-    def feed(self, name: str = "") -> Feed:
-        """Return the feed of a night, which is started if it was not; the one of a single night has no name.
+    def open(self, name: str = "") -> Feed:
+        """Return the feed of a night at once; its `reading` is done when what it shows is the whole night so far.
+
+        The one of a single night has no name.
 
         Raises
         ------
@@ -76,9 +80,15 @@ class Nights:
             if name not in self._feeds:
                 self._close_oldest()
                 feed = Feed(out, address_name="" if self.is_single else name)
-                feed.start()
+                feed.begin()
                 self._feeds[name] = feed
             return self._feeds[name]
+
+    def feed(self, name: str = "") -> Feed:
+        """Return the feed of a night once it was read; errors as `open`."""
+        feed = self.open(name)
+        feed.reading.result()
+        return feed
 
     def summaries(self) -> list[NightSummary]:
         """List the nights, the one that was written last first."""
@@ -115,7 +125,8 @@ class Nights:
             chosen = oldest if oldest in idle else next(iter(idle), None)
             if chosen is None:
                 return
-            self._feeds.pop(chosen).stop()
+            # It may be at work, and what opens a night waits for nothing.
+            threading.Thread(target=self._feeds.pop(chosen).stop, name="closing", daemon=True).start()
 
 
 def _nights_below(root: Path, depth: int = _DEEPEST) -> list[Path]:
