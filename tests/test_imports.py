@@ -13,6 +13,7 @@ VOCABULARY = frozenset(
     f"stream.{name}"
     for name in (
         "messages",
+        "alerts",
         "errors",
         "flags",
         "config",
@@ -29,6 +30,7 @@ VOCABULARY = frozenset(
         "header_values",
         "processes",
         "own_parts",
+        "page_options",
         "own_instruments",
     )
 )
@@ -36,6 +38,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "stream.measure": VOCABULARY | {"stream.measure"},
     "stream.pipeline": VOCABULARY | {"stream.measure"},
     "stream.night": VOCABULARY | {"stream.measure", "stream.pipeline", "stream.plots", "stream.night"},
+    "stream.night.alert_stars": VOCABULARY | {"stream.analysis.choice", "stream.night"},
     "stream.scan": VOCABULARY | {"stream.measure", "stream.night.folder_scan"},
     "stream.analysis": VOCABULARY | {"stream.analysis"},
     "stream.analysis.analyzer": VOCABULARY | {"stream.analysis", "stream.plots", "stream.notebook"},

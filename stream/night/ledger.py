@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from stream.alerts import Alert
 from stream.config import Recipe
 from stream.errors import LedgerError, NightError, RecipeMismatchError
 from stream.messages import (
@@ -30,6 +31,8 @@ from stream.messages import (
 )
 from stream.night import ledger_schema as schema
 from stream.night import ledger_sets as sets
+from stream.night.ledger_alerts import TABLE as ALERT_TABLE
+from stream.night.ledger_alerts import read_alerts, write_alerts
 from stream.night.ledger_reader import LedgerReader
 from stream.night.ledger_schema import LEDGER_FILE, LedgerCounts, UnfinishedFrame
 from stream.night.ledger_sets import KnownFile
@@ -212,6 +215,15 @@ class Ledger:
         with self._transaction():
             self._connection.execute("REPLACE INTO status VALUES (1, ?)", (ENCODER.encode(status),))
 
+    def save_alerts(self, alerts: Sequence[Alert]) -> None:
+        """Store alerts that began or ended; raises LedgerError."""
+        with self._transaction():
+            write_alerts(self._connection, alerts)
+
+    def alerts(self, limit: int = 200) -> tuple[Alert, ...]:
+        """Alerts of the night, newest first: the newest `limit`, and all that are open."""
+        return read_alerts(self._connection, limit)
+
     def calibrations(self) -> dict[str, str]:
         """Version of the masters that the newest measured frame of each key was calibrated with."""
         return schema.last_calibrations(self._connection, self._set_id)
@@ -256,6 +268,7 @@ class Ledger:
         if version == 0:
             self._connection.executescript(schema.TABLES)
             self._connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+        self._connection.execute(ALERT_TABLE)
         if folder is not None:
             sets.refuse_other_folder(self._connection, folder.resolve(), self._path)
             self._connection.execute("REPLACE INTO night VALUES ('folder', ?)", (str(folder.resolve()),))

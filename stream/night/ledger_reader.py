@@ -10,10 +10,12 @@ from pathlib import Path
 
 import msgspec
 
+from stream.alerts import Alert
 from stream.config import Recipe, recipe_from_toml
 from stream.errors import ConfigurationError, LedgerError
 from stream.messages import Catalog, FrameMeasured, FrameRejected, NightStatus, SourceFluxes, source_columns
 from stream.night import ledger_schema as schema
+from stream.night.ledger_alerts import read_alerts
 from stream.night.ledger_schema import LEDGER_FILE, LedgerCounts
 
 _STATUS = msgspec.msgpack.Decoder(NightStatus)
@@ -131,10 +133,16 @@ class LedgerReader:
             raise LedgerError(f"ledger {self._path} has no frame {frame_id}")
         return str(row[0])
 
-    def source_fluxes(self, key: str, label: str) -> SourceFluxes:
+    def alerts(self, limit: int = 200) -> tuple[Alert, ...]:
+        """Alerts of the night, newest first: the newest `limit`, and all that are open."""
+        with self._reading() as connection:
+            return read_alerts(connection, limit)
+
+    def source_fluxes(self, key: str, label: str, *, newest: int | None = None) -> SourceFluxes:
         """Light curves of all sources of `key` with the photometer `label`, in order of time.
 
-        Without a catalog of the key there are no frames and no sources. Flux and error are NaN where there is none.
+        All frames, or so many of the newest by the time of their exposure. Without a catalog of the key there are no
+        frames and no sources. Flux and error are NaN where there is none.
 
         Raises
         ------
@@ -154,7 +162,7 @@ class LedgerReader:
                 "SELECT frame_id, time_mjd_utc, time_bmjd_tdb, exposure_s, airmass, flags,"
                 " substr(sources, ?, ?), substr(sources, ?, ?) FROM outcome INDEXED BY outcome_by_time"
                 " WHERE set_id = ? AND key = ? AND state = 'measured' AND catalog_version = ?"
-                " ORDER BY time_mjd_utc, frame_id",
+                " ORDER BY time_mjd_utc DESC, frame_id DESC LIMIT ?",
                 (
                     1 + row_bytes * columns.index(f"{label}_flux"),
                     2 * row_bytes,
@@ -163,9 +171,10 @@ class LedgerReader:
                     set_id,
                     key,
                     catalog.version if catalog else "",
+                    -1 if newest is None else newest,
                 ),
             ).fetchall()
-        return schema.light_curves((key, label), rows, n_sources)
+        return schema.light_curves((key, label), rows[::-1], n_sources)
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
