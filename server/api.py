@@ -7,6 +7,7 @@ import math
 import time
 import urllib.parse
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 # What writes files and figures is imported with the first of them: the page is there a second earlier.
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _EVENT_INTERVAL_S = 0.5
 _KEEP_ALIVE_S = 15.0
 _MOST_FRAMES = 10_000
@@ -39,23 +39,22 @@ _Found = TypeVar("_Found")
 
 
 class ApiHandler(RequestHandler):
-    """Base of the handlers: errors are a sentence, only browsers and programs of this machine are answered."""
+    """Base of the handlers: errors are a sentence. Who may ask is decided at the door, before."""
+
+    parameters: tuple[str, ...] = ("night",)
+    """What may be asked; anything else is a mistake in spelling that would be passed over."""
 
     def initialize(self, nights: Nights) -> None:
         """Take what is shown."""
         self.nights = nights
 
     def prepare(self) -> None:
-        """Refuse a page elsewhere that reaches this server under a name of its own (DNS rebinding)."""
-        host = self.request.host.rpartition(":")[0] if not self.request.host.endswith("]") else self.request.host
-        if (host or self.request.host) not in LOOPBACK_NAMES:
-            self.refuse(403, f"host {self.request.host[:80]!r} must be one of {', '.join(LOOPBACK_NAMES)}")
+        """Refuse what is asked under a name that means nothing here."""
+        unknown = sorted(set(self.request.query_arguments) - set(self.parameters))
+        if unknown:
+            known = ", ".join(self.parameters) or "nothing"
+            self.refuse(400, f"parameter {unknown[0][:40]!r} is not known: {self.request.path[:80]} takes {known}")
             self.finish()
-
-    def set_default_headers(self) -> None:
-        """Nothing here is to be kept by a cache or guessed at by a browser."""
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
 
     def log_exception(self, *_error: Any) -> None:
         """Errors of requests are answered, not logged, unless they are bugs."""
@@ -119,8 +118,18 @@ class ApiHandler(RequestHandler):
         self.write(file.content)
 
 
+@dataclass(slots=True)
+class Seats:
+    """How many listen to events, and how many may."""
+
+    n_all: int
+    n_taken: int = 0
+
+
 class NightsHandler(ApiHandler):
     """The nights that are served."""
+
+    parameters = ()
 
     async def get(self) -> None:
         """Answer with a list."""
@@ -185,6 +194,8 @@ class KeysHandler(ApiHandler):
 class LightCurveHandler(ApiHandler):
     """One light curve as JSON or as a file."""
 
+    parameters = ("night", "format", "photometer", "since", "observer", "star", "band")
+
     async def get(self, key: str, source: str) -> None:
         """Answer with the light curve of a source, or of the target over its comparison stars."""
         from server.light_curve_files import CurveRequest, light_curve_file
@@ -216,6 +227,8 @@ class LightCurveHandler(ApiHandler):
 class FigureHandler(ApiHandler):
     """Light curves or power spectra as a picture."""
 
+    parameters = ("night", "what", "format", "photometer")
+
     async def get(self) -> None:
         """Answer with a file."""
         from server.light_curve_files import figure_file
@@ -233,6 +246,8 @@ class FigureHandler(ApiHandler):
 class FramesHandler(ApiHandler):
     """Outcomes in order of sequence."""
 
+    parameters = ("night", "since", "limit")
+
     async def get(self) -> None:
         """Answer with a list."""
         feed = await self.feed()
@@ -244,9 +259,10 @@ class FramesHandler(ApiHandler):
 class EventsHandler(ApiHandler):
     """Server-sent events."""
 
-    def initialize(self, nights: Nights) -> None:
-        """Take what is shown."""
+    def initialize(self, nights: Nights, seats: Seats | None = None) -> None:
+        """Take what is shown, and how many may listen."""
         super().initialize(nights)
+        self._seats = seats or Seats(1)
         self._is_gone = False
 
     def on_connection_close(self) -> None:
@@ -255,7 +271,16 @@ class EventsHandler(ApiHandler):
 
     async def get(self) -> None:
         """Say what changes, until the other side has gone."""
-        feed = await self.feed()
+        if self._seats.n_taken >= self._seats.n_all:
+            self.refuse(503, f"{self._seats.n_taken} listeners are connected, which is the most at a time")
+            return
+        self._seats.n_taken += 1
+        try:
+            await self._speak(await self.feed())
+        finally:
+            self._seats.n_taken -= 1
+
+    async def _speak(self, feed: Feed) -> None:
         self.set_header("Content-Type", "text/event-stream")
         said: bytes = b""
         spoken_s = time.monotonic()
@@ -285,6 +310,8 @@ class EventsHandler(ApiHandler):
 
 class ReferenceHandler(ApiHandler):
     """The description of all this."""
+
+    parameters = ()
 
     def get(self) -> None:
         """Answer with OpenAPI."""
@@ -322,6 +349,8 @@ class HealthHandler(ApiHandler):
 class ListHandler(ApiHandler):
     """The page that lists the nights of a folder."""
 
+    parameters = ()
+
     async def get(self) -> None:
         """Answer with HTML."""
         nights = await asyncio.to_thread(self.nights.summaries)
@@ -338,9 +367,10 @@ class OpenHandler(ApiHandler):
         self.redirect("/night?" + urllib.parse.urlencode({"night": self.text("night")}))
 
 
-def routes(nights: Nights) -> list[tuple[str, type[ApiHandler], dict[str, Nights]]]:
-    """Addresses of the interface, for the server of the page."""
-    given = {"nights": nights}
+def routes(nights: Nights, seats: Seats | None = None) -> list[tuple[str, type[ApiHandler], dict[str, Any]]]:
+    """Addresses of the interface, for the server of the page; `seats` are those of listeners to events."""
+    given: dict[str, Any] = {"nights": nights}
+    listening = given | {"seats": seats}
     handlers: dict[str, type[ApiHandler]] = {
         "/api/nights": NightsHandler,
         "/api/night": NightHandler,
@@ -355,7 +385,9 @@ def routes(nights: Nights) -> list[tuple[str, type[ApiHandler], dict[str, Nights
     }
     if not nights.is_single:
         handlers |= {"/": ListHandler, "/open": OpenHandler}
-    return [(pattern, handler, given) for pattern, handler in handlers.items()]
+    return [
+        (pattern, handler, listening if handler is EventsHandler else given) for pattern, handler in handlers.items()
+    ]
 
 
 def choices_of(feed: Feed) -> dict[str, KeyChoice]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stream.page_options import AllowAnyone, Host, Origins, PageAccess, TlsCert, TlsKey, Token, TokenFile
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of the page."""
@@ -18,20 +20,28 @@ def serve_night(
         Path, typer.Argument(help="Output folder of a night, or a folder with nights below it.", metavar="OUT")
     ],
     port: Annotated[int, typer.Option(help="Port of the page; 0 takes any that is free.")] = 5006,
-    host: Annotated[str, typer.Option(help="localhost, 127.0.0.1 or ::1.")] = "localhost",
+    host: Host = "localhost",
+    token: Token = False,
+    token_file: TokenFile = None,
+    allow_anyone: AllowAnyone = False,
+    origin: Origins = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process is gone.")] = None,
 ) -> None:
     """Serve the page of a night, running or finished, or of all nights under a folder, until Ctrl-C."""
     from stream.night.ledger import LedgerReader
     from stream.processes import holder_of
 
+    access = PageAccess(host, token, token_file, allow_anyone, tuple(origin or ()), tls_cert, tls_key)
+    access.check()
     if holder_of(out) is None and not _holds_nights(out):
         # Before the libraries of the page are imported, which takes a second: a mistyped name is told at once.
         LedgerReader(out).close()
-    from server.serving import Address, serve
+    from server.serving import serve
 
     _log_to(out)
-    serve(out, Address(host, port), lambda address: typer.echo(f"page: {address}"), parent=parent)
+    serve(out, port, typer.echo, access=access, parent=parent)
 
 
 def _holds_nights(place: Path) -> bool:

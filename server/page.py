@@ -17,6 +17,7 @@ from bokeh.themes import Theme
 from server import theme
 from server.columns import Columns
 from server.curve_controls import CurveControls
+from server.door import visit_of
 from server.field_panel import FieldPanel
 from server.health_panel import HealthPanel, age_text
 from server.light_curve_panel import LightCurvePanel
@@ -37,6 +38,7 @@ _FILES = importlib.resources.files("server")
 _TEMPLATE = jinja2.Template((_FILES / "page.html").read_text(encoding="utf-8"), autoescape=False)
 _PROBLEM = jinja2.Template((_FILES / "problem.html").read_text(encoding="utf-8"), autoescape=False)
 _LIST = jinja2.Template((_FILES / "nights.html").read_text(encoding="utf-8"), autoescape=True)
+_NOT_SHOWN = "This night cannot be shown"
 _SCRIPT = (_FILES / "page.js").read_text(encoding="utf-8")
 _KEEP_ADDRESS = """
 const query = new URLSearchParams(cb_obj.value), night = new URLSearchParams(location.search).get("night");
@@ -164,16 +166,21 @@ def make_document(document: Document, nights: Nights) -> None:
     except OpticamLiveError as problem:
         document.title = "opticam-live"
         document.template = _PROBLEM
-        document.template_variables.update(styles_of(palette), sentence=str(problem))
+        document.template_variables.update(
+            styles_of(palette), heading=_NOT_SHOWN, sentence=str(problem), is_inside=True
+        )
         document.add_root(Div(text="", visible=False))
         return
-    page = Page(visitor_of(feed, Role.CONTROL), palette, *parse_state(arguments))
+    visit = visit_of(request)
+    role = Role.WATCH if visit is None else visit.role
+    page = Page(visitor_of(feed, role), palette, *parse_state(arguments))
     page.update()
     document.title = f"{feed.view.name} · opticam-live"
     document.template = _TEMPLATE
     document.template_variables.update(
         styles_of(palette),
         is_single=nights.is_single,
+        nonce="" if visit is None else visit.nonce,
     )
     document.theme = Theme(json=theme.plot_theme(palette))
     for root in page.roots():
@@ -191,6 +198,12 @@ def styles_of(palette: theme.Palette) -> dict[str, Any]:
         "page_style": theme.PAGE_STYLE,
         "page_script": _SCRIPT,
     }
+
+
+def problem_page(palette: theme.Palette, sentence: str, *, heading: str = _NOT_SHOWN, is_inside: bool = True) -> str:
+    """A page of one sentence; with a link to all nights for whoever was let in."""
+    given = styles_of(palette) | {"title": "opticam-live", "is_inside": is_inside}
+    return _PROBLEM.render(given, heading=heading, sentence=sentence)
 
 
 def list_of_nights(nights: Sequence[NightSummary], palette: theme.Palette, place: str) -> str:

@@ -6,58 +6,71 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.server.server import BaseServer
-from bokeh.server.tornado import BokehTornado
 from bokeh.settings import settings
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
-from server.api import routes
+from server.api import Seats, routes
+from server.door import TOKEN_ARGUMENT, Door
+from server.guarded import GuardedTornado
 from server.nights import Nights
 from server.page import make_document
+from server.rates import Limits
+from server.tokens import Tokens, load_or_make_tokens, tls_context
+from server.visitor import Role
 from stream.errors import ConfigurationError, LedgerError
 from stream.night.ledger import LedgerReader
+from stream.page_options import TOKENS_FILE, PageAccess
 from stream.processes import end_with_parent, holder_of, on_stop_signals
 
-LOOPBACK_HOSTS = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
 _LEDGER_WAIT_S = 10.0
 _LOOK_INTERVAL_S = 0.2
 _UNUSED_SESSION_MS = 15_000
 _ORDERLY_END_S = 3.0
+_IDLE_CONNECTION_S = 75.0
+_LARGEST_HEADER_BYTES = 16_384
+_LARGEST_BODY_BYTES = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the page is served; port 0 takes any that is free."""
+def serve(
+    out: Path,
+    port: int,
+    announce: Callable[[str], None],
+    *,
+    access: PageAccess | None = None,
+    parent: int | None = None,
+) -> None:
+    """Serve the page of the night in `out` until SIGINT, SIGTERM or SIGHUP.
 
-    host: str = "localhost"
-    port: int = 5006
-
-
-def serve(out: Path, address: Address, announce: Callable[[str], None], *, parent: int | None = None) -> None:
-    """Serve the page of the night in `out` until SIGINT, SIGTERM or SIGHUP; `announce` is called with its address.
+    `announce` is called with one line an address: those with tokens first, that of the page last.
 
     Parameters
     ----------
     out : Path
         Folder of a night, or a folder with nights below it: then the page begins with their list.
+    port : int
+        0 takes any that is free.
+    access : PageAccess, optional
+        Where it is reached and by whom; without it everybody on this machine controls.
     parent : int, optional
         The night process that started this one: the page ends when it is gone, however it ended.
 
     Raises
     ------
     ConfigurationError
-        If the host is not a loopback one, or the port is in use or out of range.
+        If the options of access contradict each other, a file of tokens, certificate or key cannot be used, or the
+        port is in use or out of range.
     LedgerError
         If there is no ledger in `out`, nor after ten seconds where a night is just starting.
     """
@@ -65,28 +78,33 @@ def serve(out: Path, address: Address, announce: Callable[[str], None], *, paren
     on_stop_signals(stopping.set)
     if parent is not None:
         end_with_parent(parent, _end_this_process)
-    _check(address)
+    access = access or PageAccess()
+    access.check()
+    if not 0 <= port <= 65535:
+        raise ConfigurationError(f"port {port} must be from 0 to 65535")
     nights = Nights(out)
     if nights.is_single and not wait_for_ledger(out, stopping):
         return
     try:
-        _serve(nights, address, announce)
+        _serve(nights, port, access, announce)
     finally:
         nights.close()
         # The process ends now; taking the documents of all sessions apart one by one would take it seconds.
         gc.freeze()
 
 
-def _serve(nights: Nights, address: Address, announce: Callable[[str], None]) -> None:
+def _serve(nights: Nights, port: int, access: PageAccess, announce: Callable[[str], None]) -> None:
     """Run the event loop until a signal; whatever a browser was just being sent is dropped then."""
     asyncio.set_event_loop(asyncio.new_event_loop())
     loop = IOLoop.current()
-    server, port = make_server(nights, address)
+    tokens = load_or_make_tokens(access.token_file or nights.place / TOKENS_FILE) if access.has_tokens else None
+    server, port = make_server(nights, port, access=access, tokens=tokens)
     on_stop_signals(lambda: loop.add_callback_from_signal(loop.stop))
     if nights.is_single:
         nights.feed()
     server.start()
-    announce(f"http://{address.host}:{port}/".replace("//::1:", "//[::1]:"))
+    for line in announcements(access, port, tokens):
+        announce(line)
     loop.start()
     server.stop(wait=False)
 
@@ -98,33 +116,54 @@ def _end_this_process() -> None:
     os._exit(1)
 
 
-def make_server(nights: Nights, address: Address) -> tuple[BaseServer, int]:
+def announcements(access: PageAccess, port: int, tokens: Tokens | None) -> list[str]:
+    """Lines that say where the page is: with a token for each role, if there are any, and without."""
+    host = socket.gethostname() if access.is_everywhere else access.host
+    address = f"{access.scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+    lines = []
+    if tokens is not None:
+        lines.append(f"{Role.CONTROL}: {address}?{TOKEN_ARGUMENT}={tokens.control}")
+        if not access.allow_anyone:
+            lines.append(f"{Role.WATCH}: {address}?{TOKEN_ARGUMENT}={tokens.watch}")
+    return [*lines, f"page: {address}"]
+
+
+def make_server(
+    nights: Nights, port: int, *, access: PageAccess, tokens: Tokens | None, limits: Limits | None = None
+) -> tuple[BaseServer, int]:
     """Bind the address and make the server of the page on the running event loop; return it with its port.
 
     Raises
     ------
     ConfigurationError
-        If the port cannot be bound.
+        If the port cannot be bound, or the certificate cannot be used.
     """
     # Scripts come from this server, never from elsewhere, whatever the environment says.
     settings.resources.set_value("server")
     try:
-        sockets = bind_sockets(address.port, LOOPBACK_HOSTS[address.host])
+        sockets = bind_sockets(port, access.bind_address)
     except OSError as error:
-        raise ConfigurationError(f"port {address.port} on {address.host} cannot be used: {error.strerror}") from error
+        raise ConfigurationError(f"port {port} on {access.host} cannot be used: {error.strerror}") from error
     port = sockets[0].getsockname()[1]
-    application = BokehTornado(
+    tls = None if access.tls_cert is None or access.tls_key is None else tls_context(access.tls_cert, access.tls_key)
+    door = Door(access, tokens, port, limits)
+    application = GuardedTornado(
         {"/" if nights.is_single else "/night": Application(FunctionHandler(partial(make_document, nights=nights)))},
-        extra_patterns=routes(nights),
+        door,
+        extra_patterns=routes(nights, Seats(door.limits.streams)),
         # Without it Bokeh would lead from / to its only application.
         use_index=nights.is_single,
         redirect_root=nights.is_single,
-        # Named one by one: a page elsewhere must not reach this server through a visitor's browser.
-        extra_websocket_origins=[f"{name}:{port}" for name in ("localhost", "127.0.0.1", "[::1]")],
         unused_session_lifetime_milliseconds=_UNUSED_SESSION_MS,
         check_unused_sessions_milliseconds=_UNUSED_SESSION_MS // 3,
     )
-    http_server = HTTPServer(application)
+    http_server = HTTPServer(
+        application,
+        ssl_options=tls,
+        idle_connection_timeout=_IDLE_CONNECTION_S,
+        max_header_size=_LARGEST_HEADER_BYTES,
+        max_body_size=_LARGEST_BODY_BYTES,
+    )
     http_server.add_sockets(sockets)
     return BaseServer(IOLoop.current(), application, http_server), port
 
@@ -151,13 +190,3 @@ def wait_for_ledger(out: Path, stopping: threading.Event, timeout_s: float = _LE
                 raise
         if stopping.wait(_LOOK_INTERVAL_S):
             return False
-
-
-def _check(address: Address) -> None:
-    if address.host not in LOOPBACK_HOSTS:
-        raise ConfigurationError(
-            f"host {address.host} must be one of {', '.join(LOOPBACK_HOSTS)}: the page has no password, "
-            "so that it is reached from elsewhere through ssh -L alone"
-        )
-    if not 0 <= address.port <= 65535:
-        raise ConfigurationError(f"port {address.port} must be from 0 to 65535")

@@ -86,7 +86,10 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--host", "0.0.0.0"), "host 0.0.0.0 must be one of localhost, 127.0.0.1, ::1"),
+        (
+            ("--host", "0.0.0.0"),
+            "host 0.0.0.0 is reached from other machines: --token lets in by an address with a token",
+        ),
         (("--port", "70000"), "port 70000 must be from 0 to 65535"),
     ],
 )

@@ -1,0 +1,150 @@
+"""Bokeh's server behind the door: whatever address is asked for, the door has let the request in before."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from bokeh.application import Application
+from bokeh.server.contexts import ApplicationContext
+from bokeh.server.tornado import BokehTornado
+from bokeh.util.token import get_session_id
+from tornado.httputil import HTTPServerRequest
+from tornado.web import RequestHandler
+
+from server import theme
+from server.door import Door, Invitation, Refusal, SecurityHeaders, Visit, visit_of
+from server.page import THEME_COOKIE, problem_page, theme_name
+from server.visitor import Role
+
+_WEBSOCKET_BYTES = 2**20
+_COOKIE_DAYS = 7
+_log = logging.getLogger(__name__)
+
+
+class GuardedTornado(BokehTornado):  # type: ignore[misc]  # bokeh is untyped here
+    """Bokeh's application, of which nothing is reached but through a door.
+
+    Parameters
+    ----------
+    applications : mapping of address to Application
+    door : Door
+    given
+        What `BokehTornado` takes.
+    """
+
+    def __init__(self, applications: Mapping[str, Application], door: Door, **given: Any) -> None:
+        self._door = door
+        super().__init__(
+            applications,
+            extra_websocket_origins=door.websocket_origins(),
+            # The cookie that lets in is none of the page's scripts: Bokeh would write it into the page otherwise.
+            include_cookies=[THEME_COOKIE],
+            include_headers=[],
+            websocket_max_message_size_bytes=_WEBSOCKET_BYTES,
+            transforms=[SecurityHeaders],
+            log_function=_log_request,
+            **given,
+        )
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        """Find who answers a request: whom the door does not let in, nobody else sees."""
+        place = request.path.rstrip("/")
+        context = self.applications.get(place or "/")
+        answer = self._door.receive(request, heavy=context is not None)
+        if isinstance(answer, Visit):
+            socket_of = self.applications.get(place.removesuffix("/ws") or "/") if place.endswith("/ws") else None
+            answer = self._seat(request, answer, is_page=context is not None, socket_of=socket_of)
+        if isinstance(answer, Visit):
+            request.visit = answer  # type: ignore[attr-defined]  # read by `visit_of`
+            return super().find_handler(request, **kwargs)
+        if isinstance(answer, Invitation):
+            given = {"invitation": answer, "name": self._door.cookie_name, "secure": self._door.is_secure(request)}
+            return self.get_handler_delegate(request, InvitationHandler, given)
+        return self.get_handler_delegate(request, RefusalHandler, {"refusal": answer})
+
+    def _seat(
+        self, request: HTTPServerRequest, visit: Visit, *, is_page: bool, socket_of: ApplicationContext | None
+    ) -> Visit | Refusal:
+        """See that there is room for one more page, and that nobody joins the page of somebody who may do more."""
+        begins_page = is_page
+        if socket_of is not None:
+            sessions = {session.id: session for session in socket_of.sessions}
+            session = sessions.get(_session_asked_for(request))
+            begins_page = session is None
+            if session is not None and not visit.role.covers(_role_of_session(session)):
+                return Refusal(403, "this page belongs to somebody who may change the night: open one of your own")
+        n_pages = sum(len(list(each.sessions)) for each in self.applications.values())
+        if begins_page and n_pages >= self._door.limits.sessions:
+            return Refusal(503, f"{n_pages} pages are open, which is the most that this server shows at a time")
+        return visit
+
+
+class RefusalHandler(RequestHandler):
+    """Answers whoever was not let in: a page to browsers, JSON to programs."""
+
+    def initialize(self, refusal: Refusal) -> None:
+        """Take what is to be said."""
+        self._refusal = refusal
+
+    def prepare(self) -> None:
+        """Answer, whatever the method."""
+        self.set_status(self._refusal.status)
+        if self._refusal.status == 401:
+            self.set_header("WWW-Authenticate", 'Bearer realm="opticam-live"')
+        elif self._refusal.status == 405:
+            self.set_header("Allow", "GET")
+        elif self._refusal.status in (429, 503):
+            self.set_header("Retry-After", "5")
+        if "text/html" in self.request.headers.get("Accept", ""):
+            palette = theme.PALETTES[theme_name({name: each.value for name, each in self.request.cookies.items()})]
+            self.finish(problem_page(palette, self._refusal.sentence, heading="No way in", is_inside=False))
+        else:
+            self.finish({"error": self._refusal.sentence})
+
+
+class InvitationHandler(RequestHandler):
+    """Puts a cookie in the place of the token of an address, so that the token does not stay in sight."""
+
+    def initialize(self, invitation: Invitation, name: str, secure: bool) -> None:
+        """Take what the door decided."""
+        self._invitation, self._name, self._secure = invitation, name, secure
+
+    def get(self) -> None:
+        """Lead on, with the cookie."""
+        # Lax: a link in a message is followed with it, but no page elsewhere can send it with requests of its own.
+        self.set_cookie(
+            self._name,
+            self._invitation.cookie,
+            expires_days=_COOKIE_DAYS,
+            httponly=True,
+            samesite="Lax",
+            secure=self._secure,
+        )
+        self.set_header("Location", self._invitation.address)
+        self.set_status(303)
+
+
+def _role_of_session(session: Any) -> Role:
+    """As what the session was begun; the most there is where nobody knows."""
+    context = session.document.session_context
+    visit = None if context is None else visit_of(context.request)
+    return Role.CONTROL if visit is None else visit.role
+
+
+def _session_asked_for(request: HTTPServerRequest) -> str:
+    """Name of the session that a websocket wants to join; empty where it names none that can be read."""
+    words = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    try:
+        return str(get_session_id(words[1].strip()))
+    except (IndexError, KeyError, TypeError, ValueError, binascii.Error, json.JSONDecodeError):
+        return ""
+
+
+def _log_request(handler: RequestHandler) -> None:
+    """Log what went wrong here, without what stands behind the ``?``: a token may be there."""
+    if handler.get_status() >= 500:
+        _log.warning("%d %s %s", handler.get_status(), handler.request.method, handler.request.path)
