@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -66,9 +67,12 @@ def _ephemeris(own: Detrended, reference: KeyStretch, choices: TimingChoices) ->
         return Ephemeris(given, float(series.time_s[0])), "typed; phase 0 at the first point"
     spectrum = lomb_scargle(series.time_s - series.time_s[0], series.flux, series.flux_err)
     found = ephemeris_of_peak(spectrum, series)
+    whence = f"highest peak of {reference.key}"
+    if math.isfinite(spectrum.rival_frequency_hz):
+        whence += f", {1.0 / spectrum.rival_frequency_hz:.6g} s as likely"
     if epoch is not None:
-        return replace(found, epoch_s=epoch, epoch_err_s=0.0), f"highest peak of {reference.key}"
-    return found, f"highest peak of {reference.key}, phase 0 at its maximum"
+        return replace(found, epoch_s=epoch, epoch_err_s=0.0), whence
+    return found, f"{whence}, phase 0 at its maximum"
 
 
 def _strip(key: str, done: Detrended, ephemeris: Ephemeris, *, n_bins: int) -> StripView:

@@ -143,7 +143,8 @@ def _drawn(spectrum: PowerSpectrum, done: Detrended, alarm: FalseAlarmLevel) -> 
     kept = extreme_indices(np.log2(frequency), power, MAX_SPECTRUM_POINTS)
     peak_hz = float(spectrum.peak_frequency_hz)
     peak_err_hz = float(spectrum.peak_frequency_err_hz)
-    text = f"{with_error(peak_hz, peak_err_hz, 'Hz')}\n{period_with_error(1.0 / peak_hz, peak_err_hz / peak_hz**2)}"
+    text = f"{with_error(peak_hz, peak_err_hz, 'Hz')}{rival_text(spectrum)}\n"
+    text += period_with_error(1.0 / peak_hz, peak_err_hz / peak_hz**2)
     text += f" · rms {with_error(100.0 * spectrum.peak_rms, 100.0 * spectrum.peak_rms_err, '%')}"
     return SpectrumView(
         {"frequency": frequency[kept], "power": power[kept]},
@@ -157,6 +158,13 @@ def _drawn(spectrum: PowerSpectrum, done: Detrended, alarm: FalseAlarmLevel) -> 
         alarm_text=f"{100.0 * alarm.probability:g} % false alarm, {alarm.method}",
         note=done.sentence,
     )
+
+
+def rival_text(spectrum: PowerSpectrum) -> str:
+    """The other frequency that the peak may be an alias of, in words; empty where there is none."""
+    if not math.isfinite(spectrum.rival_frequency_hz):
+        return ""
+    return f" or {significant(spectrum.rival_frequency_hz, spectrum.peak_frequency_err_hz)} Hz"
 
 
 def smoothed(frequency: FloatArray, power: FloatArray) -> dict[str, FloatArray]:

@@ -19,6 +19,12 @@ from stream.messages import FloatArray
 _FEWEST_CYCLES = 2.0
 _MOST_FREQUENCIES = 4_000_000
 _TRANSFORM_PRECISION = 1e-7
+_NEARLY_AS_HIGH, _MOST_EXACT = 0.9, 12
+"""Peaks of a grid whose exact height is found: those of this share of the highest one, and no more than so many."""
+_WORTH_A_LOOK = 0.3
+_RIVAL_CHI_SQUARE = 9.0
+_SAME_PEAK = 0.7
+"""Farther away, in 1/T, is another peak."""
 
 
 class Normalisation(StrEnum):
@@ -80,8 +86,9 @@ class PowerSpectrum:
         Mean power that the errors of the points alone would make, the same unit.
     peak_frequency_hz, peak_frequency_err_hz : float
         Highest peak of at least two cycles and its standard error, after Montgomery & O'Donoghue (1999, Delta Scuti
-        Star Newsletter 13, 28): ``sqrt(6) sigma / (pi sqrt(N) A T)``, for white noise. A peak there always is:
-        nothing is claimed about its significance.
+        Star Newsletter 13, 28): ``sigma / (sqrt(2 N) pi A s)``, for white noise, with the standard deviation s of the
+        times; with even coverage, ``s = T / sqrt(12)``, that is ``sqrt(6) sigma / (pi sqrt(N) A T)``. A peak there
+        always is: nothing is claimed about its significance.
     peak_power : float
         Power at the peak, the same unit.
     peak_rms, peak_rms_err : float
@@ -92,6 +99,9 @@ class PowerSpectrum:
     normalisation : Normalisation
     all_variance_power : float
         Power of a frequency that would explain the whole variance of the light curve.
+    rival_frequency_hz : float
+        The highest other peak, where its chi-square is within 9 of that of the peak: white noise may have made it the
+        lower one, and the peak may be its alias. NaN where there is none.
     """
 
     frequency_hz: FloatArray
@@ -106,6 +116,7 @@ class PowerSpectrum:
     span_s: float
     normalisation: Normalisation = Normalisation.FRACTIONAL
     all_variance_power: float = math.nan
+    rival_frequency_hz: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +272,7 @@ def with_peak(
 ) -> PowerSpectrum:
     """Make a power spectrum of the variance that each frequency explains: its unit, its noise level, its peak."""
     normalisation, factor = scale
-    peak, fit = _refined_peak(series, grid, explained)
+    peak, fit, rival = _refined_peak(series, grid, explained)
     scatter_of_mean = fit.residual_rms / math.sqrt(moments.n_points)
     relative_to = moments.mean if moments.mean > 0.0 else math.nan
     return PowerSpectrum(
@@ -269,7 +280,7 @@ def with_peak(
         power=explained * factor,
         noise_level=2.0 * factor / moments.total_weight,
         peak_frequency_hz=peak,
-        peak_frequency_err_hz=_frequency_error(scatter_of_mean, fit.amplitude, moments.span_s),
+        peak_frequency_err_hz=_frequency_error(scatter_of_mean, fit.amplitude, series),
         peak_power=fit.explained * factor,
         peak_rms=fit.amplitude / math.sqrt(2.0) / relative_to,
         peak_rms_err=scatter_of_mean / relative_to,
@@ -277,33 +288,71 @@ def with_peak(
         span_s=moments.span_s,
         normalisation=normalisation,
         all_variance_power=moments.variance * factor,
+        rival_frequency_hz=rival,
     )
 
 
-def _refined_peak(series: TimeSeries, grid: Grid, explained: FloatArray) -> tuple[float, Sinusoid]:
-    """Highest grid point of at least two cycles, a parabola through its neighbours, then one through exact powers."""
-    frequency = grid.frequency_hz()
+def _refined_peak(series: TimeSeries, grid: Grid, explained: FloatArray) -> tuple[float, Sinusoid, float]:
+    """The highest peak of at least two cycles, to a parabola through exact powers, and its rival.
+
+    Gaps make aliases that are nearly as high as the peak, and the grid may miss the top of a peak by a tenth: which is
+    the highest is decided by the exact powers of all that come near.
+    """
     span = float(series.time_s[-1] - series.time_s[0])
-    allowed = np.flatnonzero(frequency >= (_FEWEST_CYCLES - 1e-9) / span)
-    index = int(allowed[int(np.argmax(explained[allowed]))])
-    best, half = float(frequency[index]), 0.5 * grid.step_hz
     weights = 1.0 / series.flux_err**2
 
     def fit_at(frequency_hz: float) -> Sinusoid:
         return fit_sinusoid(series.time_s, series.flux, weights=weights, frequency_hz=frequency_hz)
 
-    if 0 < index < len(explained) - 1:
-        best += _top_of_parabola(*explained[index - 1 : index + 2]) * grid.step_hz
-        half *= 0.3
-    best += _top_of_parabola(*(fit_at(best + shift).explained for shift in (-half, 0.0, half))) * half
-    return best, fit_at(best)
+    first = int(np.searchsorted(grid.frequency_hz(), (_FEWEST_CYCLES - 1e-9) / span))
+    peaks = _peaks(explained, min(first, len(explained) - 1))
+    frequency, height = grid.first_hz + peaks.row * grid.step_hz, peaks.height
+    n_near = min(int(np.count_nonzero(height >= _NEARLY_AS_HIGH * height[0])), _MOST_EXACT)
+    height[:n_near] = [fit_at(each).explained for each in frequency[:n_near]]
+    best = int(np.argmax(height[:n_near]))
+    half = peaks.reach[best] * grid.step_hz
+    around = [np.array(fit_at(frequency[best] + way).explained) for way in (-half, half)]
+    frequency[best] += float(_top_of_parabola(around[0], height[best], around[1])) * half
+    fit = fit_at(frequency[best])
+    height[best] = fit.explained
+    # Chi-square in units of the scatter that is left: N / scatter^2 times the variance that is explained.
+    is_rival = height > fit.explained - _RIVAL_CHI_SQUARE * fit.residual_rms**2 / len(weights)
+    is_rival &= np.abs(frequency - frequency[best]) > _SAME_PEAK / span
+    rival = frequency[np.argmax(np.where(is_rival, height, -math.inf))] if is_rival.any() else math.nan
+    return float(frequency[best]), fit, float(rival)
 
 
-def _top_of_parabola(low: float, top: float, high: float) -> float:
+@dataclass(frozen=True, slots=True)
+class _Peaks:
+    """Peaks of a spectrum by height: row between rows, how far off the top may be, in rows, and the height."""
+
+    row: FloatArray
+    reach: FloatArray
+    height: FloatArray
+
+
+def _peaks(explained: FloatArray, first: int) -> _Peaks:
+    """All from a row on that are at least half as high as the highest."""
+    walled = np.concatenate([[-math.inf], explained[first:], [-math.inf]])
+    is_peak = (walled[1:-1] >= walled[:-2]) & (walled[1:-1] >= walled[2:])
+    rows = first + np.flatnonzero(is_peak & (walled[1:-1] >= _WORTH_A_LOOK * walled.max()))
+    inner = (rows > 0) & (rows < len(explained) - 1)
+    low, top, high = (explained[np.clip(rows + way, 0, len(explained) - 1)] for way in (-1, 0, 1))
+    off = np.where(inner, _top_of_parabola(low, top, high), 0.0)
+    height = np.maximum(top, top - 0.25 * (low - high) * off)
+    order = np.argsort(-height, kind="stable")
+    return _Peaks(np.asarray(rows + off, dtype=np.float64)[order], np.where(inner, 0.15, 0.5)[order], height[order])
+
+
+def _top_of_parabola(low: FloatArray, top: FloatArray, high: FloatArray) -> FloatArray:
     """Place of the maximum in steps from the middle one of three points, at most one step away; 0 if there is none."""
-    curvature = low - 2.0 * top + high
-    return float(np.clip(0.5 * (low - high) / curvature, -1.0, 1.0)) if curvature < 0.0 else 0.0
+    curvature = np.minimum(low - 2.0 * top + high, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(curvature < 0.0, np.clip(0.5 * (low - high) / curvature, -1.0, 1.0), 0.0))
 
 
-def _frequency_error(scatter_of_mean: float, amplitude: float, span: float) -> float:
-    return math.sqrt(6.0) * scatter_of_mean / (math.pi * amplitude * span) if amplitude > 0.0 else math.inf
+def _frequency_error(scatter_of_mean: float, amplitude: float, series: TimeSeries) -> float:
+    weights = series.flux_err**-2
+    middle = float(np.average(series.time_s, weights=weights))
+    spread = math.sqrt(float(np.average((series.time_s - middle) ** 2, weights=weights)))
+    return scatter_of_mean / (math.sqrt(2.0) * math.pi * amplitude * spread) if amplitude > 0.0 else math.inf

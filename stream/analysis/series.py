@@ -72,7 +72,8 @@ def measured_points(series: TimeSeries, what: str, *, fewest: int) -> TimeSeries
         raise AnalysisError(f"times must ascend: point {int(descending[0]) + 2} of {len(time)} is before the last")
     n_distinct = int(np.count_nonzero(np.diff(time))) + 1 if len(time) else 0
     if n_distinct < fewest:
-        raise AnalysisError(f"{what} needs at least {fewest} measured points of different times, not {n_distinct}")
+        points = f"{fewest} measured points of different times" if fewest > 1 else "one measured point"
+        raise AnalysisError(f"{what} needs at least {points}, not {n_distinct}")
     return TimeSeries(time, flux, error)
 
 

@@ -14,12 +14,17 @@ SAMPLINGS = ("even", "gappy", "jittered")
 
 
 def times(sampling: str, n_points: int, seed: int = 1) -> FloatArray:
-    """About one a second: exactly, without 30 % in the middle and some at random, or 0.2 s off at most."""
+    """About one a second: exactly, without 30 % in the middle and some at random, or 0.2 s off at most.
+
+    ``apart``: exactly, the second half after a gap that is ten times as long as both.
+    """
     random = np.random.default_rng(seed)
     time = np.arange(n_points, dtype=np.float64)
     if sampling == "gappy":
         place = time / n_points
         return time[((place < 0.4) | (place > 0.7)) & (random.uniform(size=n_points) > 0.05)]
+    if sampling == "apart":
+        return np.where(time < n_points // 2, time, time + 10.0 * n_points)
     if sampling == "jittered":
         return np.asarray(time + random.uniform(-0.2, 0.2, n_points))
     return time

@@ -41,6 +41,21 @@ def test_power_around_the_signal_is_its_rms_squared_over_the_noise_of_the_errors
     assert ("points interpolated" in found.sentence) == (sampling == "gappy")
 
 
+@pytest.mark.parametrize("sampling", ["even", "apart", "jittered"])
+def test_rms_of_an_injected_sinusoid_scatters_by_its_theoretical_error(sampling: str) -> None:
+    """Of a power P of the signal over noise N in each of m segments: variance (2 P N + k N^2) / m for k frequencies."""
+    pulls = []
+    for seed in range(40):
+        found = averaged_power_spectrum(sinusoid(times(sampling, 2000, seed), noise=0.02, seed=seed), SEGMENT)
+        width, index = 1.0 / found.segment_s, at_the_signal(found.frequency_hz)
+        square = (found.power[index - 1 : index + 2] - found.noise_level).sum() * width
+        lost = 1.0 - math.exp(-((2.0 * math.pi * FREQUENCY_HZ * 0.2) ** 2) / 3.0) if sampling == "jittered" else 0.0
+        truth, noise = RMS**2 * (1.0 - lost), found.noise_level * width
+        pulls.append((square - truth) / math.sqrt((2.0 * truth * noise + 3.0 * noise**2) / found.n_segments))
+    assert abs(np.mean(pulls)) < 0.5
+    assert 0.7 < np.std(pulls) < 1.35
+
+
 def test_normalisations_of_noise() -> None:
     series = white_noise(times("even", 4000), noise=0.03, seed=1)
     high = TimeSeries(series.time_s, 500.0 * series.flux, 500.0 * series.flux_err)

@@ -18,16 +18,30 @@ def spectrum_of(series: TimeSeries, **settings: float | str) -> PowerSpectrum:
     return lomb_scargle(series.time_s, series.flux, series.flux_err, settings=SpectrumSettings(**settings))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_rms_and_frequency_of_an_injected_sinusoid_scatter_by_their_errors(sampling: str) -> None:
+@pytest.mark.parametrize(("sampling", "noise"), [*((sampling, 0.02) for sampling in SAMPLINGS), ("apart", 0.01)])
+def test_rms_and_frequency_of_an_injected_sinusoid_scatter_by_their_errors(sampling: str, noise: float) -> None:
     frequency, rms = [], []
     for seed in range(60):
-        spectrum = spectrum_of(sinusoid(times(sampling, 500, seed), noise=0.02, seed=seed))
+        spectrum = spectrum_of(sinusoid(times(sampling, 500, seed), noise=noise, seed=seed))
         frequency.append((spectrum.peak_frequency_hz - FREQUENCY_HZ) / spectrum.peak_frequency_err_hz)
         rms.append((spectrum.peak_rms - RMS) / spectrum.peak_rms_err)
     for pulls in (frequency, rms):
         assert abs(np.mean(pulls)) < 0.45
         assert 0.75 < np.std(pulls) < 1.3
+
+
+def test_a_peak_that_may_be_an_alias_has_a_rival_and_others_have_none() -> None:
+    n_aliases = 0
+    for seed in range(60):
+        alone = spectrum_of(sinusoid(times("gappy", 500, seed), noise=0.02, seed=seed))
+        assert math.isnan(alone.rival_frequency_hz)
+        # Two halves of 250 s ten times as far apart as they are long: the next alias is 1 % lower.
+        spectrum = spectrum_of(sinusoid(times("apart", 500, seed), noise=0.02, seed=seed))
+        assert abs(spectrum.rival_frequency_hz - spectrum.peak_frequency_hz) == pytest.approx(1.0 / 5250.0, rel=0.1)
+        if abs(spectrum.peak_frequency_hz - FREQUENCY_HZ) > 4.0 * spectrum.peak_frequency_err_hz:
+            n_aliases += 1
+            assert spectrum.rival_frequency_hz == pytest.approx(FREQUENCY_HZ, abs=4.0 * spectrum.peak_frequency_err_hz)
+    assert 0 < n_aliases < 20
 
 
 def test_absolute_power_is_fractional_power_times_the_mean_squared() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -91,25 +92,62 @@ def cut(series: TimeSeries, n_points: int) -> TimeSeries:
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "lags", "fold", "transit"])
-@pytest.mark.parametrize("case", ["none", "two points", "no flux", "constant", "one time"])
-def test_light_curves_without_a_message_are_sentences_without_points(kind: str, case: str) -> None:
+@pytest.mark.parametrize("trend", ["none", "median:60"])
+@pytest.mark.parametrize("case", ["none", "two points", "no flux", "constant", "one time", "unordered"])
+def test_light_curves_without_a_message_are_sentences_without_points(kind: str, case: str, trend: str) -> None:
     series = sinusoid(times("even", 300), noise=0.01, seed=1)
     odd = {
         "two points": cut(series, 2),
         "no flux": TimeSeries(series.time_s, np.full(300, np.nan), series.flux_err),
         "constant": TimeSeries(series.time_s, np.ones(300), series.flux_err),
         "one time": TimeSeries(np.zeros(300), series.flux, series.flux_err),
+        "unordered": TimeSeries(series.time_s[::-1], series.flux, series.flux_err),
     }
-    view = made(kind, [] if case == "none" else [stretch("1:g", odd[case]), stretch("2:r", odd[case])])
+    keys = [] if case == "none" else [stretch("1:g", odd[case]), stretch("2:r", odd[case])]
+    view = made(kind, keys, trend=trend)
     said = [view.sentence, *(strip.title + strip.note for strip in view.strips)]
     wanted = {
         "none": "there is no light curve yet",
         "constant": "points have the same flux",
-    }.get(case, "needs at least")
-    assert any(wanted in text for text in said), said
+        "unordered": "times must ascend: point 2 of 300 is before the last",
+    }.get(case, r"needs (at least )?(5|10|12|one) (measured )?point")
+    assert any(re.search(wanted, text) for text in said), said
     assert view.image is None
     assert all(len(strip.points["x"]) == 0 for strip in view.strips)
     assert not view.models
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "lags", "fold", "transit"])
+@pytest.mark.parametrize("case", ["gap", "duplicates"])
+def test_gaps_longer_than_the_data_and_repeated_times_leave_right_panels(kind: str, case: str) -> None:
+    keys = []
+    for each in varying(n_points=600):
+        time = each.series.time_s + np.where(each.series.time_s > 300.0, 3000.0, 0.0)
+        columns = [
+            time,
+            sinusoid(time, noise=0.01, seed=3, lag_rad=0.5 * math.pi * len(keys)).flux,
+            each.series.flux_err,
+        ]
+        if case == "duplicates":
+            columns = [np.repeat(column, 2) for column in (each.series.time_s, each.series.flux, each.series.flux_err)]
+        keys.append(stretch(each.key, TimeSeries(*columns)))
+    view = made(kind, keys)
+    assert view.sentence == ""
+    if kind == "dynamic":
+        assert view.image is not None
+        row = int((FREQUENCY_HZ - view.image.lowest_hz) / view.image.height_hz * view.image.colour.shape[0])
+        empty = np.isnan(view.image.colour).all(axis=0)
+        assert empty.any() == (case == "gap")
+        assert np.nanargmax(np.nanmean(view.image.colour[:, ~empty], axis=1)) == pytest.approx(row, abs=1)
+    elif kind == "lags":
+        lag, error = number_and_error(view.strips[0].title.split("\n")[1].split(" rad")[0])
+        assert lag == pytest.approx(0.5 * math.pi, abs=4.0 * error)
+    elif kind == "fold":
+        period, error = number_and_error(view.text)
+        assert period == pytest.approx(1.0 / FREQUENCY_HZ, abs=4.0 * error)
+    else:
+        assert all("no dip above 5 of its errors" in strip.title for strip in view.strips)
+        assert not view.models
 
 
 def test_lags_between_keys_have_the_sign_that_the_panel_states() -> None:
