@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.scenarios import SCENARIOS
+from stream.page_options import AllowAnyone, Host, Origins, PageAccess, TlsCert, TlsKey, Token, TokenFile
 
 if TYPE_CHECKING:
     from simulator.live import LiveOptions
@@ -171,6 +172,13 @@ def replay(
 def demo(
     out: Annotated[Path | None, typer.Option(help="Folder of the demo night; it must not exist yet.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 5006,
+    host: Host = "localhost",
+    token: Token = False,
+    token_file: TokenFile = None,
+    allow_anyone: AllowAnyone = False,
+    origin: Origins = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     duration: Annotated[float | None, typer.Option(min=0.0, help="Stop by itself after so many live seconds.")] = None,
     cadence: Cadence = 1.0,
     scenario: Scenarios = ["drift", "seeing"],  # noqa: B006  (typer copies it)
@@ -180,6 +188,12 @@ def demo(
     from simulator.demo import DemoOptions, run_demo
 
     options = DemoOptions(
-        out=out, port=port, duration_s=duration, cadence_s=cadence, scenarios=tuple(scenario), seed=seed
+        out=out,
+        port=port,
+        access=PageAccess(host, token, token_file, allow_anyone, tuple(origin or ()), tls_cert, tls_key),
+        duration_s=duration,
+        cadence_s=cadence,
+        scenarios=tuple(scenario),
+        seed=seed,
     )
     run_demo(options)

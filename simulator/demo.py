@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +22,7 @@ from simulator.night import FrameFactory, announce, simulate_night
 from simulator.settings import NightSettings
 from simulator.sky import VARIABLE, Sky
 from stream.errors import ConfigurationError, NightError
+from stream.page_options import PageAccess
 from stream.processes import refuse_busy_port
 
 N_BACKLOG = 180
@@ -48,6 +49,7 @@ class DemoOptions:
 
     out: Path | None = None
     port: int = 5006
+    access: PageAccess = field(default_factory=PageAccess)
     duration_s: float | None = None
     cadence_s: float = 1.0
     scenarios: tuple[str, ...] = ("drift", "seeing")
@@ -67,7 +69,8 @@ def run_demo(options: DemoOptions) -> None:
     NightError
         If the watching process ended by itself.
     """
-    refuse_busy_port(options.port)
+    options.access.check()
+    refuse_busy_port(options.port, access=options.access)
     out = _choose_out(options.out)
     folder = out / FRAMES_FOLDER
     settings = _settings(options)
@@ -77,7 +80,7 @@ def run_demo(options: DemoOptions) -> None:
     sky = Sky(settings)
     target = f"{sky.x[VARIABLE]:.0f},{sky.y[VARIABLE]:.0f}"
     command = [*options.watch_command, str(folder), "--out", str(out), "--target", target]
-    command += ["--port", str(options.port), "--parent", str(os.getpid())]
+    command += ["--port", str(options.port), "--parent", str(os.getpid()), *options.access.words()]
     live = LiveNight(folder, FrameFactory(settings), truth, LiveOptions(first=N_BACKLOG))
     with stop_on_signals() as stop, _watching(command, stop) as watch, _alarm(options.duration_s, stop):
         live.run(stop)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream import output_commands
+from stream.page_options import AllowAnyone, Host, Origins, PageAccess, TlsCert, TlsKey, Token, TokenFile
 from stream.processes import end_with_parent, on_stop_signals
 from stream.recipe_options import Coordinates, InstrumentName, RecipeFile, SingleSettings, make_recipe
 
@@ -98,6 +99,13 @@ def watch(
     comparisons: Comparisons = None,
     coordinates: Coordinates = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any that is free.")] = 5006,
+    host: Host = "localhost",
+    token: Token = False,
+    token_file: TokenFile = None,
+    allow_anyone: AllowAnyone = False,
+    origin: Origins = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page of the night.")] = True,
     catalog: Catalogs = None,
     remeasure: Remeasure = False,
@@ -125,6 +133,7 @@ def watch(
         remeasure=remeasure,
         catalogs=tuple(catalog or ()),
         port=port if page else None,
+        access=PageAccess(host, token, token_file, allow_anyone, tuple(origin or ()), tls_cert, tls_key),
         calibration=calibration_folders(bias, darks, flats, bad_pixels),
     )
     request = _Request(target, tuple(comparisons or ()))
@@ -288,14 +297,14 @@ def _health_line() -> Iterator[Onlooker]:
 
     console = Console(file=sys.stderr)
     if not console.is_terminal:
-        yield Onlooker(on_page=_say_page)
+        yield Onlooker(on_page=_say_page, on_invitation=typer.echo)
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def show(status: NightStatus) -> None:
             live.update(health_sentence(status), refresh=True)
 
-        yield Onlooker(on_status=show, on_page=_say_page)
+        yield Onlooker(on_status=show, on_page=_say_page, on_invitation=typer.echo)
 
 
 def _say_page(address: str) -> None:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stream.errors import ConfigurationError
+from stream.page_options import PageAccess
 
 LOCK_FILE = ".lock"
 _LOOK_AT_PARENT_S = 0.2
@@ -72,25 +73,31 @@ def end_with_parent(parent: int, leave: Callable[[], object]) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def refuse_busy_port(port: int, timeout_s: float = 0.0) -> None:
-    """Raise ConfigurationError if a page cannot be served at a port of localhost; 0 is never refused.
+def refuse_busy_port(port: int, timeout_s: float = 0.0, *, access: PageAccess | None = None) -> None:
+    """Raise ConfigurationError if a page cannot be served at a port; 0 is never refused.
 
     Parameters
     ----------
     timeout_s : float
         How long to wait for the port: the page of a night that was killed leaves it a moment later.
+    access : PageAccess, optional
+        At which address of this machine; localhost without it.
     """
+    access = access or PageAccess()
     deadline = time.monotonic() + timeout_s
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
+        try:
+            family, kind, _protocol, _name, place = socket.getaddrinfo(
+                access.bind_address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
                 return
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
-                    text = f"port {port} on localhost cannot be used: {error.strerror}"
-                    raise ConfigurationError(text) from error
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                text = f"port {port} on {access.host} cannot be used: {error.strerror}"
+                raise ConfigurationError(text) from error
         time.sleep(_LOOK_AT_PORT_S)
 
 

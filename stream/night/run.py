@@ -28,6 +28,7 @@ from stream.night.supervisor import PageServer, Supervisor
 from stream.night.watcher import Watcher, WatchSettings
 from stream.night.wire import BrokerWire, make_keys
 from stream.own_parts import check_parts
+from stream.page_options import PageAccess
 from stream.processes import give_back_memory, refuse_busy_port
 
 _DRAIN_S = 1.5
@@ -55,6 +56,8 @@ class NightOptions:
         Catalogs of an earlier night, one file for a key.
     port : int or None
         Port of the page, 0 for any; None for no page.
+    access : PageAccess
+        Where the page is reached, and by whom.
     calibration : CalibrationFolders
         Where calibration frames are; without any the masters of an earlier run of the night are used, and none with
         `remeasure`. What lies within `folder` is no frame of the sky.
@@ -70,6 +73,7 @@ class NightOptions:
     remeasure: bool = False
     catalogs: tuple[Path, ...] = ()
     port: int | None = None
+    access: PageAccess = field(default_factory=PageAccess)
     calibration: CalibrationFolders = field(default_factory=CalibrationFolders)
     calibration_scan_s: float = SCAN_EVERY_S
 
@@ -80,6 +84,8 @@ class Onlooker:
 
     on_status: Callable[[NightStatus], None] = lambda status: None
     on_page: Callable[[str], None] = lambda address: None
+    on_invitation: Callable[[str], None] = lambda line: None
+    """Told, before `on_page`, a line for each address that lets in by a token."""
 
 
 def run_night(
@@ -116,7 +122,8 @@ def run_night(
         home = stack.enter_context(NightFolder(options.out))
         _log_to(home.path / LOG_FOLDER / "night.log", stack)
         if options.port is not None:
-            refuse_busy_port(options.port, _PORT_WAIT_S)
+            options.access.check()
+            refuse_busy_port(options.port, _PORT_WAIT_S, access=options.access)
         versions = {key: catalog.version for key, catalog in catalogs.items()}
         ledger = Ledger(home.path, recipe, folder=folder, remeasure=options.remeasure, catalogs=versions)
         stack.callback(ledger.close)
@@ -172,7 +179,7 @@ class _Night:
         self._files = CatalogWriter(home.path)
         self._files.resume(ledger.catalogs())
         self._broker.on_picture = self._files.write
-        self._page = PageServer(home.path, options.port) if options.port is not None else None
+        self._page = None if options.port is None else PageServer(home.path, options.port, options.access)
         self._page_told: str | None = None
         self._status_told: NightStatus | None = None
         self.calibration: CalibrationWatch | None = None
@@ -220,6 +227,8 @@ class _Night:
             if self._page.address is not None and self._page.address != self._page_told:
                 self._page_told = self._page.address
                 self._write_run_file()
+                for line in self._page.invitations:
+                    onlooker.on_invitation(line)
                 onlooker.on_page(self._page.address)
         if self._broker.status is not None and self._broker.status is not self._status_told:
             self._status_told = self._broker.status

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from stream.errors import NightError
 from stream.night.night_folder import LOG_FOLDER
+from stream.page_options import PageAccess
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 _SHORT_LIFE_S = 5.0
@@ -164,23 +165,27 @@ class PageServer:
     ----------
     port : int
         0 takes any that is free.
+    access : PageAccess
+        Where the page is reached, and by whom.
     """
 
-    def __init__(self, out: Path, port: int) -> None:
-        self._out, self._port = out, port
+    def __init__(self, out: Path, port: int, access: PageAccess) -> None:
+        self._out, self._port, self._access = out, port, access
         self._log_path = out / LOG_FOLDER / "page.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._start_again_s = 0.0
         self._log_start = 0
         self.address: str | None = None
+        self.invitations: list[str] = []
+        """Lines with the addresses that let in by a token; for the terminal alone, never for a log."""
 
     def start(self) -> None:
         """Start the process; `address` is set once the page is served."""
         with self._log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
-                [*_SERVE, str(self._out), "--port", str(self._port), "--parent", str(os.getpid())],
+                [*_SERVE, str(self._out), *self._access.words(), "--port", str(self._port), "--parent", str(os.getpid())],
                 env=child_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -241,7 +246,9 @@ class PageServer:
         with process.stdout as lines:
             for line in lines:
                 text = line.decode("utf-8", "replace").strip()
-                if text.startswith(_PAGE_LINE):
+                if not text.startswith(_PAGE_LINE):
+                    self.invitations.append(text)
+                else:
                     self.address = text.removeprefix(_PAGE_LINE)
 
     def _last_words(self) -> str:
