@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 import zmq
@@ -50,8 +51,12 @@ from stream.night.supervisor import Supervisor
 from stream.night.watcher import Arrival
 from stream.night.wire import BrokerWire, pid_of, task_identity
 
+if TYPE_CHECKING:
+    from stream.night.alert_desk import AlertDesk
+
 ARRIVALS_ENDPOINT = "inproc://arrivals"
 _TICK_S = 0.1
+_HELD_UP_S = 0.5
 _STATUS_EVERY_S = 0.5
 _SAVE_STATUS_EVERY_S = 1.0
 _REPLIES_A_ROUND = 200
@@ -104,6 +109,8 @@ class Broker:
         Told key and version of each catalog whose files can be written now.
     complaints : callable
         Sentences that the status of the night is to carry.
+    alerts : AlertDesk or None
+        Told of arrivals, outcomes and health.
     """
 
     def __init__(
@@ -122,6 +129,7 @@ class Broker:
         self.on_reopenable: Callable[[str, KnownFile], None] = lambda path, known: None
         self.on_picture: Callable[[str, str], None] = lambda key, version: None
         self.complaints: Callable[[], tuple[str, ...]] = tuple
+        self.alerts: AlertDesk | None = None
 
     def resume(self) -> None:
         """Take up what an earlier run of the night left: its catalogs, then its unfinished frames."""
@@ -182,7 +190,13 @@ class Broker:
 
     def _tick(self) -> None:
         now_s = time.monotonic()
+        was_held_up = now_s - self._next_tick_s > _HELD_UP_S
         self._next_tick_s = now_s + _TICK_S
+        for pid in self._state.silent(now_s):
+            # A long call in a library keeps heartbeats back, a busy machine everybody, and what holds up the night
+            # process makes it deaf.
+            if was_held_up or self._supervisor.is_working(pid, now_s):
+                self._tell(WorkerHeard(pid))
         for ended in self._supervisor.check(now_s):
             self._tell(WorkerExited(ended.pid))
         self._tell(ClockTicked())
@@ -191,6 +205,8 @@ class Broker:
             self._next_status_s = now_s + _STATUS_EVERY_S
             self.status = self._status()
             self._publish(b"status", self.status)
+            if self.alerts is not None:
+                self.alerts.judge(self.status)
             if now_s >= self._next_save_s:
                 self._next_save_s = now_s + _SAVE_STATUS_EVERY_S
                 self._ledger.save_status(self.status)
@@ -200,6 +216,8 @@ class Broker:
         for frame in self._ledger.enter([arrival.message for arrival in arrivals]):
             arrival = by_path[frame.path]
             self._monitor.note_arrival(frame.frame_id, arrival.message.arrived_unix_s)
+            if self.alerts is not None:
+                self.alerts.note_arrival(frame.frame_id, arrival.message)
             self._tell(FrameEntered(frame, arrival.message.key, arrival.message.time_mjd_utc, arrival.refusal))
 
     def _take_replies(self) -> None:
@@ -271,6 +289,8 @@ class Broker:
         )
         for outcome in committed:
             self._publish(b"measured" if isinstance(outcome, FrameMeasured) else b"rejected", outcome)
+        if self.alerts is not None:
+            self.alerts.note_outcomes(committed)
 
     def _watch_again(self, path: str) -> None:
         known = self._ledger.reopenable_file(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -13,11 +14,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stream.alerts import AlertSettings
 from stream.config import Recipe
 from stream.errors import ConfigurationError, NightError
 from stream.measure.master_files import CalibrationFolders
 from stream.messages import Catalog, NightStatus
+from stream.night.alert_command import AlertCommand
+from stream.night.alert_desk import AlertDesk
 from stream.night.broker import Broker
+from stream.night.broker_events import Patience
 from stream.night.broker_state import BrokerState
 from stream.night.calibration_watch import SCAN_EVERY_S, CalibrationWatch, check_masters, former_paths
 from stream.night.catalog_files import CatalogWriter
@@ -29,10 +34,11 @@ from stream.night.watcher import Watcher, WatchSettings
 from stream.night.wire import BrokerWire, make_keys
 from stream.own_parts import check_parts
 from stream.page_options import PageAccess
-from stream.processes import give_back_memory, refuse_busy_port
+from stream.processes import give_back_memory, process_facts, refuse_busy_port
 
 _DRAIN_S = 1.5
 _LEAVE_S = 1.0
+_LONG_SILENCE_S = 5.0
 _PORT_WAIT_S = 2.0
 _FILES_S, _FILES_AT_STOP_S = 20.0, 0.3
 _INCOMPLETE_FINITE_S = 3.0
@@ -63,6 +69,10 @@ class NightOptions:
         `remeasure`. What lies within `folder` is no frame of the sky.
     calibration_scan_s : float
         Seconds between two looks at them.
+    alerts : AlertSettings
+        When the observer is alerted.
+    on_alert : tuple of str
+        Program, with its arguments, that is run at each alert; empty for none.
     """
 
     folder: Path
@@ -76,6 +86,8 @@ class NightOptions:
     access: PageAccess = field(default_factory=PageAccess)
     calibration: CalibrationFolders = field(default_factory=CalibrationFolders)
     calibration_scan_s: float = SCAN_EVERY_S
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    on_alert: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +155,7 @@ def run_night(
         elif options.remeasure:
             shutil.rmtree(home.path / CALIBRATION_FOLDER, ignore_errors=True)
         _write_tables(catalogs, home.path)
+        stack.callback(gc.unfreeze)  # whoever called this may go on with other things
         night.run(stop, onlooker or Onlooker())
         _write_tables({key: one for key, one in ledger.catalogs().items() if not _has_table(one, home.path)}, home.path)
         return ledger.counts()
@@ -160,7 +173,11 @@ class _Night:
         self._supervisor = Supervisor(home.path, options.n_workers)
         monitor = Monitor(time.monotonic(), counts.n_measured, counts.n_rejected)
         self._broker = Broker(
-            BrokerState(recipe.bootstrap), ledger, wire=self._wire, supervisor=self._supervisor, monitor=monitor
+            BrokerState(recipe.bootstrap, _patience()),
+            ledger,
+            wire=self._wire,
+            supervisor=self._supervisor,
+            monitor=monitor,
         )
         settings = WatchSettings(finite=options.finite, use_events=options.use_events)
         if options.finite:
@@ -179,6 +196,15 @@ class _Night:
         self._files = CatalogWriter(home.path)
         self._files.resume(ledger.catalogs())
         self._broker.on_picture = self._files.write
+        self._alerts = AlertDesk(
+            home.path,
+            folder,
+            ledger=ledger,
+            settings=options.alerts,
+            live=not options.finite,
+            command=AlertCommand(options.on_alert, home.path) if options.on_alert else None,
+        )
+        self._broker.alerts = self._alerts
         self._page = None if options.port is None else PageServer(home.path, options.port, options.access)
         self._page_told: str | None = None
         self._status_told: NightStatus | None = None
@@ -190,6 +216,7 @@ class _Night:
         if self._page is not None:
             self._page.start()
         self._broker.resume()
+        self._alerts.start()
         if self.calibration is not None:
             self.calibration.start()
         self._watcher.start()
@@ -201,6 +228,7 @@ class _Night:
         self._broker.drain(_DRAIN_S)
         self._supervisor.stop(_LEAVE_S)
         self._files.finish(_FILES_AT_STOP_S if stop.is_set() else _FILES_S)
+        self._alerts.finish()
         onlooker.on_status(self._broker.save_final_status("finished"))
 
     def close(self) -> None:
@@ -208,6 +236,7 @@ class _Night:
         self._watcher.stop()
         if self.calibration is not None:
             self.calibration.stop()
+        self._alerts.close()
         self._supervisor.stop(0.0)
         self._files.stop()
         if self._page is not None:
@@ -245,6 +274,11 @@ class _Night:
                 page=self._page_told,
             )
         )
+
+
+def _patience() -> Patience:
+    """Silence alone decides where the system does not tell whether a process works: then it takes longer."""
+    return Patience() if process_facts(os.getpid()) is not None else Patience(silence_s=_LONG_SILENCE_S)
 
 
 def _checked_folder(options: NightOptions) -> Path:
