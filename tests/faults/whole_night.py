@@ -1,4 +1,4 @@
-"""A small simulated night, and the night process that reduces it: started, killed, started again by the same command."""
+"""A small simulated night, and the process that reduces it: started, killed, started again by the same command."""
 
 from __future__ import annotations
 
