@@ -182,10 +182,11 @@ class PageServer:
 
     def start(self) -> None:
         """Start the process; `address` is set once the page is served."""
+        words = [str(self._out), "--port", str(self._port), *self._access.words()]
         with self._log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
-                [*_SERVE, str(self._out), *self._access.words(), "--port", str(self._port), "--parent", str(os.getpid())],
+                [*_SERVE, *words, "--parent", str(os.getpid())],
                 env=child_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
