@@ -29,10 +29,19 @@ class ChangesRow:
         style = [theme.WIDGET_STYLE]
         self.back = Button(label="undo", stylesheets=style, name="undo")
         self.back.on_click(lambda: undo())
-        self._name = TextInput(placeholder="name", max_length=60, stylesheets=style, width=90, name="ensemble_name")
+        self._name = TextInput(
+            title="name of these comparison stars",
+            placeholder="name",
+            max_length=60,
+            stylesheets=style,
+            width=90,
+            name="ensemble_name",
+        )
         save = Button(label="save stars", stylesheets=style, name="ensemble_save")
         save.on_click(lambda: do(lambda: chooser.save_ensemble(self._name.value.strip())))
-        self._chosen = Select(options=[], stylesheets=style, width=100, visible=False, name="ensemble")
+        self._chosen = Select(
+            title="saved comparison stars", options=[], stylesheets=style, width=100, visible=False, name="ensemble"
+        )
         self._use = Button(label="use", stylesheets=style, visible=False, name="ensemble_use")
         self._use.on_click(lambda: do(lambda: chooser.use_ensemble(self._chosen.value)))
         for control in (self.back, self._name, save, self._chosen, self._use):

@@ -138,9 +138,14 @@ class ConditionsPanel:
         self._x_range = Range1d(0.0, 1.0)
         style = [theme.WIDGET_STYLE]
         self._y = Select(
-            options=[("", _OVERVIEW), *QUANTITIES.items()], stylesheets=style, name="condition_y", width=150
+            title="what is drawn",
+            options=[("", _OVERVIEW), *QUANTITIES.items()],
+            stylesheets=style,
+            name="condition_y",
+            width=150,
         )
         self._x = Select(
+            title="against what",
             options=[("", "against time"), *((name, f"against {text}") for name, text in QUANTITIES.items())],
             stylesheets=style,
             name="condition_x",

@@ -42,9 +42,13 @@ class CurveControls:
             labels=[*(label for label, _window_s in WINDOWS), FREE], stylesheets=style, name="window"
         )
         self.pause = Toggle(label="pause", stylesheets=style, name="pause")
-        self._bin = Select(options=list(_BINS.items()), stylesheets=style, name="bin", width=104)
-        self._mean = Select(options=list(_MEANS.items()), stylesheets=style, name="mean", width=118)
-        self._scale = Select(options=list(SCALES.items()), stylesheets=style, name="scale", width=158)
+        self._bin = Select(title="bins", options=list(_BINS.items()), stylesheets=style, name="bin", width=104)
+        self._mean = Select(
+            title="rolling mean", options=list(_MEANS.items()), stylesheets=style, name="mean", width=118
+        )
+        self._scale = Select(
+            title="scale of flux", options=list(SCALES.items()), stylesheets=style, name="scale", width=158
+        )
         self._check = Toggle(label="check star", stylesheets=style, name="check")
         self.show(look)
         self._window.on_change("active", self._window_chosen)

@@ -4,43 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
-from typing import Any
 
-import numpy as np
-from bokeh.core.properties import value
 from bokeh.events import DoubleTap, PointEvent, Tap
 from bokeh.layouts import column, row
-from bokeh.models import (
-    Button,
-    Column,
-    ColumnDataSource,
-    CustomJS,
-    Div,
-    LinearColorMapper,
-    RadioButtonGroup,
-    Range1d,
-    RangeSlider,
-    Toggle,
-)
-from bokeh.plotting import figure
+from bokeh.models import Button, Column, CustomJS, Div, LinearColorMapper, RadioButtonGroup, RangeSlider
 
 from server import theme
 from server.changes_row import ChangesRow
+from server.choice_changes import what_changed
+from server.field_figure import FieldFigure
 from server.night_view import KeyView, NightView
-from server.pictures import Picture
 from server.selecting import nearest_source
+from server.star_list import StarList
 from server.visitor import WATCHING, Visitor
+from stream.analysis.choice import KeyChoice
 from stream.errors import ConfigurationError
 from stream.messages import Selection
 
+_NAME_HANDLES = """
+const handles = Bokeh.index.find_one(slider)?.shadow_el.querySelectorAll(".noUi-handle") ?? [];
+["black", "white"].forEach((name, index) => handles[index]?.setAttribute("aria-label", `${name} of the picture`));
+"""
 CLICK_SETS = ("target", "comparisons")
 _TARGET, _COMPARISON = range(2)
-_MOST_REJECTED_LISTED = 30
-_MOST_NUMBERED = 30
 
 
 class FieldPanel:
-    """Field, choices and rejected frames of one document.
+    """Field and choices of one document.
 
     Parameters
     ----------
@@ -56,119 +46,84 @@ class FieldPanel:
     def __init__(self, visitor: Visitor, palette: theme.Palette, key: str, key_chosen: Callable[[str], None]) -> None:
         self._feed, self._chooser = visitor.feed, visitor.chooser
         self._told = key_chosen
-        self._palette = palette
         self._keys: tuple[str, ...] = ()
         self._key = key
-        self._picture: Picture | None = None
         self._view: NightView | None = None
         self._done: list[tuple[Selection, Selection]] = []
-        self._image = ColumnDataSource(data={"image": [], "width": [], "height": []}, name="picture")
-        self._sources = ColumnDataSource(data=_source_columns(None, palette), name="sources")
-        self._x_range, self._y_range = Range1d(-0.5, 511.5), Range1d(-0.5, 511.5)
+        self._choices: dict[str, KeyChoice] = {}
+        self._is_mine = False
         style = [theme.WIDGET_STYLE]
         self._key_buttons = RadioButtonGroup(labels=[], active=0, stylesheets=style, name="field_key")
         self._key_buttons.on_change("active", self._key_chosen)
         self._click_sets = RadioButtonGroup(labels=list(CLICK_SETS), active=_TARGET, stylesheets=style, name="click")
         self._automatic = Button(label="choose automatically", stylesheets=style, name="automatic")
         self._automatic.on_click(lambda: self._do(self._chooser.choose_automatically))
-        self._mapper = LinearColorMapper(palette=palette.picture_colours(), low=0, high=255)
-        self.figure = self._make_figure()
-        self._stretch = _stretch_slider(self._mapper)
+        self._figure = FieldFigure(palette)
+        # Bokeh takes the second of two clicks within 0.3 s, wherever it was, for a double click and calls it no tap.
+        for event in (Tap, DoubleTap):
+            self._figure.plot.on_event(event, self._clicked)
+        stretch = _stretch_slider(self._figure.mapper)
+        self.named = CustomJS(args={"slider": stretch}, code=_NAME_HANDLES)
+        """To be run when the page is there: those who do not see the page learn what the handles are."""
         self._changes = ChangesRow(self._undo, self._chooser, self._do)
-        self._waiting = _text("field_waiting")
-        self._answer = _text("answer")
-        self._choices = _text("choices")
+        self._stars = StarList(self._feed, self._chooser.may_change, self._pressed)
+        self._waiting, self._answer, self._reasons = _text("field_waiting"), _text("answer"), _text("choices")
         if not self._chooser.may_change:
             self._click_sets.disabled = self._automatic.disabled = True
             self._say((WATCHING,))
-        self._rejected_toggle = Toggle(label="", visible=False, stylesheets=style, name="rejected_toggle")
-        self._rejected_toggle.on_click(lambda _active: self._show_rejected())
-        self._rejected = _text("rejected")
         self.root: Column = column(
             self._key_buttons,
             self._waiting,
-            self.figure,
-            self._stretch,
+            self._figure.plot,
+            stretch,
             row(_label_of("click sets"), self._click_sets, sizing_mode="stretch_width"),
             row(self._automatic, self._changes.back, styles={"flex-wrap": "wrap"}),
             self._changes.root,
             self._answer,
-            self._choices,
-            self._rejected_toggle,
-            self._rejected,
+            self._stars.root,
+            self._reasons,
             sizing_mode="stretch_width",
             name="field",
             spacing=4,
         )
 
     def update(self, view: NightView) -> None:
-        """Bring field, choices and rejected frames to a snapshot of the night."""
-        first = self._view is None
-        changed = first or view is not self._view
+        """Bring field and choices to a snapshot of the night."""
+        changed = view is not self._view
         self._view = view
         if tuple(view.keys) != self._keys:
             self._offer_keys(tuple(view.keys))
         shown = view.keys.get(self._key)
-        _set_text(self._waiting, self._awaited(shown))
         if shown is not None:
-            self._show_picture(shown)
+            self._figure.show_picture(shown, self._feed.picture(shown.key))
             if changed:
-                self._show_sources(shown)
+                self._figure.show_sources(shown)
+        _set_text(self._waiting, self._awaited(shown))
+        self._stars.update(shown)
         if changed:
-            _set_text(self._choices, _choices_text(view))
+            self._tell_of_others(view)
+            _set_text(self._reasons, _choices_text(view))
             self._changes.offer(view.ensembles)
-            self._label_rejected(view)
 
     def _awaited(self, shown: KeyView | None) -> str:
         if shown is None:
             return "<span class='why'>The field appears here with the first catalog.</span>"
-        if self._picture is None:
+        if not self._figure.has_picture:
             return (
                 f"<span class='why'>No picture yet: a frame of {escape(shown.key)} that can be read is awaited.</span>"
             )
         return ""
 
-    def _make_figure(self) -> Any:
-        plot = figure(
-            sizing_mode="scale_width",
-            aspect_ratio=1.0,
-            x_range=self._x_range,
-            y_range=self._y_range,
-            tools="",
-            toolbar_location=None,
-            name="field_figure",
-            min_border=0,
-        )
-        plot.axis.visible = False
-        plot.grid.visible = False
-        plot.image(
-            "image",
-            x=-0.5,
-            y=-0.5,
-            dw="width",
-            dh="height",
-            source=self._image,
-            color_mapper=self._mapper,
-        )
-        plot.scatter(
-            "x", "y", source=self._sources, size=17, fill_color=None, line_color="colour", line_width="line_width"
-        )
-        plot.text(
-            "x",
-            "y",
-            text="text",
-            x_offset=9,
-            y_offset=-7,
-            source=self._sources,
-            text_color="colour",
-            text_font=value(theme.FONT),
-            text_font_size="12px",
-            text_font_style="bold",
-        )
-        # Bokeh takes the second of two clicks within 0.3 s, wherever it was, for a double click and calls it no tap.
-        plot.on_event(Tap, self._clicked)
-        plot.on_event(DoubleTap, self._clicked)
-        return plot
+    def _tell_of_others(self, view: NightView) -> None:
+        """Say what another viewer changed: stars that one was looking at should not vanish without a word."""
+        choices = {key: shown.choice for key, shown in view.keys.items() if shown.choice is not None}
+        if choices == self._choices:
+            return
+        sentences = what_changed(self._choices, choices)
+        self._choices = choices
+        if sentences and not self._is_mine:
+            self._say(sentences)
+        self._is_mine = False
 
     def _clicked(self, event: PointEvent) -> None:
         shown = None if self._view is None else self._view.keys.get(self._key)
@@ -186,6 +141,13 @@ class FieldPanel:
         else:
             self._do(lambda: self._chooser.set_target(self._key, number))
 
+    def _pressed(self, verb: str, number: int) -> None:
+        key = self._key
+        if verb == "target":
+            self._do(lambda: self._chooser.set_target(key, number))
+        else:
+            self._do(lambda: self._chooser.toggle_comparison(key, number, wanted=verb == "in"))
+
     def _do(self, change: Callable[[], tuple[str, ...]]) -> None:
         """Change the choices, so that it can be taken back."""
         try:
@@ -197,11 +159,13 @@ class FieldPanel:
             return
         if left != before:
             self._done.append((before, left))
+            self._is_mine = True
 
     def _undo(self) -> None:
         if not self._done:
             self._say(("there is nothing of yours to take back",))
             return
+        self._is_mine = True
         self._say(self._chooser.undo(*self._done.pop()))
 
     def _say(self, sentences: tuple[str, ...]) -> None:
@@ -217,72 +181,14 @@ class FieldPanel:
     def _key_chosen(self, _attribute: str, _old: object, active: int | None) -> None:
         if active is None or active >= len(self._keys) or self._keys[active] == self._key:
             return
-        self._key, self._picture = self._keys[active], None
+        self._key = self._keys[active]
         self._told(self._key)
-        self._image.data = {"image": [], "width": [], "height": []}
+        self._figure.forget_picture()
         if self._view is not None:
-            self._show_sources(self._view.keys[self._key])
-            self._show_picture(self._view.keys[self._key])
-
-    def _show_picture(self, shown: KeyView) -> None:
-        rows, columns = shown.catalog.frame_shape
-        if (self._x_range.end, self._y_range.end) != (columns - 0.5, rows - 0.5):
-            self._x_range.end, self._y_range.end = columns - 0.5, rows - 0.5
-            self.figure.aspect_ratio = columns / rows
-        picture = self._feed.picture(shown.key)
-        if picture is not None and picture is not self._picture:
-            self._picture = picture
-            rows, columns = picture.shape
-            self._image.data = {"image": [picture.pixels], "width": [columns], "height": [rows]}
-
-    def _show_sources(self, shown: KeyView) -> None:
-        fresh = _source_columns(shown, self._palette)
-        if any(not np.array_equal(fresh[name], self._sources.data[name]) for name in fresh):
-            self._sources.data = fresh
-
-    def _label_rejected(self, view: NightView) -> None:
-        label = f"{view.n_rejected:,} rejected: which and why"
-        if view.n_rejected and self._rejected_toggle.label != label:
-            self._rejected_toggle.update(label=label, visible=True)
-            self._show_rejected()
-
-    def _show_rejected(self) -> None:
-        if self._view is None or not self._rejected_toggle.active:
-            _set_text(self._rejected, "")
-            return
-        lines = [f"<li>{escape(sentence)}</li>" for _path, sentence in self._view.rejected[:_MOST_REJECTED_LISTED]]
-        more = self._view.n_rejected - len(lines)
-        rest = f"<div class='why'>and {more:,} before these</div>" if more > 0 else ""
-        _set_text(self._rejected, f"<ul>{''.join(lines)}</ul>{rest}")
-
-
-def _source_columns(shown: KeyView | None, palette: theme.Palette) -> dict[str, Any]:
-    """Columns of the rings: target and comparison stars stand out, sources off the frame are left out.
-
-    In a crowded field the numbers would hide the stars: there the target alone is named.
-    """
-    if shown is None:
-        return {"x": np.empty(0), "y": np.empty(0), "number": [], "text": [], "colour": [], "line_width": []}
-    target = shown.choice.target if shown.choice else 0
-    comparisons = set(shown.choice.comparisons) if shown.choice else set()
-    inside = np.flatnonzero(np.isfinite(shown.positions).all(axis=1))
-    numbers = [int(index) + 1 for index in inside]
-    roles = [2 if number == target else 1 if number in comparisons else 0 for number in numbers]
-    labels = [_label(number, role) for number, role in zip(numbers, roles, strict=True)]
-    crowded = len(numbers) > _MOST_NUMBERED
-    return {
-        "x": shown.positions[inside, 0],
-        "y": shown.positions[inside, 1],
-        "number": labels,
-        "text": ["" if crowded and role < 2 else label for label, role in zip(labels, roles, strict=True)],
-        "colour": [(palette.source, palette.comparison, palette.accent)[role] for role in roles],
-        "line_width": [(1.0, 1.6, 2.4)[role] for role in roles],
-    }
-
-
-def _label(number: int, role: int) -> str:
-    # Colour is not the only carrier of meaning.
-    return f"{number}{('', 'c', 'T')[role]}"
+            shown = self._view.keys[self._key]
+            self._figure.show_sources(shown)
+            self._figure.show_picture(shown, self._feed.picture(self._key))
+            self._stars.update(shown)
 
 
 def _choices_text(view: NightView) -> str:

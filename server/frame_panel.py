@@ -7,14 +7,13 @@ from concurrent.futures import Future
 from html import escape
 from typing import Any
 
-from bokeh.core.properties import value
 from bokeh.layouts import column
-from bokeh.models import Column, ColumnDataSource, Div, LinearColorMapper, Range1d
-from bokeh.plotting import figure
+from bokeh.models import Column, ColumnDataSource, Div, Range1d
 
 from server import theme
 from server.feed import Feed
 from server.frame_card import FrameCard, Stamp, read_card
+from server.picture_figure import add_names, grey_scale, picture_figure
 from stream.errors import OpticamLiveError
 
 _PER_ROW = 4
@@ -74,22 +73,8 @@ class FramePanel:
         self._draw(card)
 
     def _make_figure(self, palette: theme.Palette) -> Any:
-        plot = figure(
-            sizing_mode="scale_width",
-            aspect_ratio=1.0,
-            x_range=self._x_range,
-            y_range=self._y_range,
-            tools="",
-            toolbar_location=None,
-            min_border=0,
-            visible=False,
-            styles={"flex": "0 0 auto"},
-            name="frame_figure",
-        )
-        plot.axis.visible = False
-        plot.grid.visible = False
-        mapper = LinearColorMapper(palette=palette.picture_colours(), low=0, high=255)
-        plot.image("image", x="x", y="y", dw="side", dh="side", source=self._images, color_mapper=mapper)
+        plot = picture_figure("frame_figure", self._x_range, self._y_range, visible=False, styles={"flex": "0 0 auto"})
+        plot.image("image", x="x", y="y", dw="side", dh="side", source=self._images, color_mapper=grey_scale(palette))
         plot.ellipse(
             "x",
             "y",
@@ -102,18 +87,7 @@ class FramePanel:
             line_dash="dash",
             line_width=1.3,
         )
-        plot.text(
-            "x",
-            "y",
-            text="text",
-            source=self._words,
-            text_color=palette.accent,
-            text_font=value(theme.FONT),
-            text_font_size="12px",
-            text_font_style="bold",
-            x_offset=3,
-            y_offset=-3,
-        )
+        add_names(plot, self._words, palette.accent, x_offset=3, y_offset=-3)
         return plot
 
     def _draw(self, card: FrameCard) -> None:

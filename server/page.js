@@ -27,6 +27,17 @@ function press(key) {
   return true;
 }
 
+// Buttons in tables are plain HTML, also within the shadow trees of Bokeh: what one says goes to the model that it names.
+let nPressed = 0;
+
+function pressed(event) {
+  const button = event.composedPath().find(place => place instanceof HTMLElement && place.dataset.press);
+  const told = button && model(button.dataset.press);
+  if (!told) return;
+  window.lastPressed = {press: button.dataset.press, value: button.dataset.value};
+  told.value = `${button.dataset.value} ${++nPressed}`;
+}
+
 function isTyping(event) {
   const place = event.composedPath()[0];
   if (!(place instanceof HTMLElement)) return false;
@@ -45,6 +56,7 @@ document.addEventListener("DOMContentLoaded", () => {
   theme.addEventListener("change", () => { useTheme(theme.value); location.reload(); });
   const help = document.getElementById("help");
   document.getElementById("help-button").addEventListener("click", () => help.showModal());
+  document.addEventListener("click", pressed);
   document.addEventListener("keydown", event => {
     if (event.ctrlKey || event.metaKey || event.altKey || help.open || isTyping(event)) return;
     if (press(event.key)) event.preventDefault();

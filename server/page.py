@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 from bokeh.document import Document
+from bokeh.events import DocumentReady
 from bokeh.models import CustomJS, Div, TextInput
 from bokeh.themes import Theme
 
@@ -25,6 +26,7 @@ from server.looks import Look
 from server.middle_panel import MiddlePanel
 from server.night_view import NightView
 from server.nights import Nights, NightSummary
+from server.rejected_list import RejectedList
 from server.timing_looks import timing_look
 from server.view_state import ViewState, parse_state
 from server.visitor import Role, Visitor, visitor_of
@@ -69,6 +71,7 @@ class Page:
         self._wanted_span: list[tuple[float, float] | None] = []
         self._paused_at: int | None = None
         self.health = HealthPanel()
+        self.rejected = RejectedList()
         self.controls = CurveControls(state.look, self._look_chosen, self._stay)
         self.controls.pause.on_change("active", lambda _name, _old, active: self._pause(bool(active)))
         self.curves = LightCurvePanel(palette, self._wanted_span.append, self._frame_clicked)
@@ -84,7 +87,8 @@ class Page:
 
     def roots(self) -> list[Any]:
         """Return the models that the template places, each by its name."""
-        return [self.health.root, self.controls.root, self.curves.root, self.middle.root, self.field.root]
+        panels = (self.health, self.controls, self.curves, self.middle, self.field)
+        return [*(panel.root for panel in panels), *self.rejected.roots]
 
     def update(self) -> None:
         """Bring every panel to the newest snapshot; costs little where nothing changed."""
@@ -98,6 +102,7 @@ class Page:
             return
         view = self._feed.view
         self.health.update(view)
+        self.rejected.update(view)
         if self._paused_at is not None:
             self.controls.say_paused(max(0, _n_frames(view) - self._paused_at))
             self.middle.catch_up(view, self._state)
@@ -185,6 +190,7 @@ def make_document(document: Document, nights: Nights) -> None:
     document.theme = Theme(json=theme.plot_theme(palette))
     for root in page.roots():
         document.add_root(root)
+    document.js_on_event(DocumentReady, page.field.named)
     document.add_periodic_callback(page.update, UPDATE_INTERVAL_MS)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from server.compass import Compass, compass_of
 from stream.frame_names import FrameName, file_of, parse_frame_name
 from stream.messages import FloatArray
 
@@ -31,12 +32,15 @@ class Picture:
         Row 0 is the lowest.
     shape : tuple of int
         (rows, columns) of the frame itself, pixels.
+    compass : Compass or None
+        North and east, where the header tells.
     """
 
     frame_id: int
     name: str
     pixels: NDArray[np.uint8]
     shape: tuple[int, int]
+    compass: Compass | None = None
 
 
 def read_picture(path: Path, *, frame_id: int) -> Picture | None:
@@ -49,8 +53,9 @@ def read_picture(path: Path, *, frame_id: int) -> Picture | None:
     found = read_image(path)
     if found is None:
         return None
-    image, _header = found
-    return Picture(frame_id, path.name, stretch(downsample(image, MAX_SIDE_PX)), (image.shape[0], image.shape[1]))
+    image, header = found
+    shape = image.shape[0], image.shape[1]
+    return Picture(frame_id, path.name, stretch(downsample(image, MAX_SIDE_PX)), shape, compass_of(header, shape))
 
 
 def read_image(path: Path) -> tuple[NDArray[np.float32], Any] | None:

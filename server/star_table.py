@@ -158,7 +158,7 @@ def star_table(
 
 def _table(rows: list[str]) -> str:
     head = "<tr><th scope='col'>star</th><th scope='col'>flux / e⁻</th><th scope='col'>scatter</th>"
-    return f"<table class='stars'>{head}<th scope='col'>take as</th></tr>{''.join(rows)}</table>"
+    return f"<table class='stars'>{head}<th scope='col' class='take'>take as</th></tr>{''.join(rows)}</table>"
 
 
 def _row(number: int, choice: KeyChoice, facts: StarFacts | None, button: tuple[str, bool]) -> str:
@@ -166,13 +166,13 @@ def _row(number: int, choice: KeyChoice, facts: StarFacts | None, button: tuple[
     style = {TARGET: "target", COMPARISON: "comparison", NEITHER: ""}[role]
     flux = "…" if facts is None else short_flux(facts.flux_e)
     scatter = "…" if facts is None else _per_cent(facts.scatter)
-    error = "" if facts is None else f"<span class='why'>± {_per_cent(facts.error)}</span>"
     target = _button("target", f"target {number}", role == TARGET, button)
     verb = "out" if role == COMPARISON else "in"
     compare = "" if role == TARGET else _button("compare", f"{verb} {number}", role == COMPARISON, button)
-    reason = escape(why(number, choice, facts))
+    error = "" if facts is None or not math.isfinite(facts.error) else f" · errors {_per_cent(facts.error)}"
+    reason = escape(why(number, choice, facts) + error)
     return (
-        f"<tr class='{style}'><th scope='row'>{number}{role}</th><td>{flux}</td><td>{scatter} {error}</td>"
+        f"<tr class='{style}'><th scope='row'>{number}{role}</th><td>{flux}</td><td>{scatter}</td>"
         f"<td class='take'>{target}{compare}</td></tr><tr class='reason'><td colspan='4'>{reason}</td></tr>"
     )
 
@@ -197,4 +197,4 @@ def short_flux(flux_e: float) -> str:
 
 
 def _per_cent(value: float) -> str:
-    return f"{100.0 * value:.2f} %" if math.isfinite(value) else "–"
+    return f"{100.0 * value:.2f}\u00a0%" if math.isfinite(value) else "–"

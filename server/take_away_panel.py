@@ -51,6 +51,7 @@ class TakeAwayPanel:
             placeholder="note, as: clouds", max_length=LONGEST_NOTE, stylesheets=style, width=200, name="note"
         )
         self._where = Select(
+            title="where the note is pinned",
             options=[(_NEWEST, "at the newest point"), (_MIDDLE, "in the middle of the view")],
             value=_NEWEST,
             stylesheets=style,
@@ -59,7 +60,9 @@ class TakeAwayPanel:
         )
         pin = Button(label="pin", stylesheets=style, name="pin")
         pin.on_click(self._pin)
-        self._remove = Select(options=[], stylesheets=style, width=260, name="note_chosen", visible=False)
+        self._remove = Select(
+            title="notes", options=[], stylesheets=style, width=260, name="note_chosen", visible=False
+        )
         self._unpin = Button(label="take off", stylesheets=style, name="unpin", visible=False)
         self._unpin.on_click(self._take_off)
         self._answer = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width", name="note_answer")

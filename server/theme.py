@@ -173,6 +173,8 @@ STRIPS_SHOWN_STYLE = """
 """
 
 # Widgets live in shadow trees: the rules of the page do not reach them, its custom properties do.
+LIST_STYLE = ":host { max-height: 38vh; overflow-y: auto; }"
+
 WIDGET_STYLE = f"""
 :host {{ color: var(--text); font: {FONT_SIZE} {FONT}; }}
 .bk-btn {{ background: var(--panel); color: var(--text); border: 1px solid var(--grid);
@@ -193,11 +195,17 @@ select:not([multiple]).bk-input {{ appearance: none; padding-right: 20px;
 .bk-input::placeholder {{ color: var(--faint); opacity: 1; }}
 .bk-input:focus {{ border-color: var(--accent); box-shadow: none; }}
 label, .bk-slider-title {{ color: var(--faint); }}
+.bk-input-group > label {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
+  white-space: nowrap; }}
 .noUi-target {{ background: var(--grid) !important; border: none !important; box-shadow: none !important; }}
 .noUi-connect {{ background: var(--source) !important; }}
 .noUi-handle {{ background: var(--faint) !important; border-color: var(--grid) !important;
   box-shadow: none !important; }}
-@media (pointer: coarse) {{ .bk-btn, .bk-input {{ min-height: 36px; }} }}
+@media (pointer: coarse) {{
+  .bk-btn, .bk-input {{ min-height: 40px; min-width: 40px; }}
+  .noUi-handle::before {{ content: "" !important; display: block !important; position: absolute; inset: -14px;
+    background: transparent !important; width: auto !important; height: auto !important; }}
+}}
 """
 
 TEXT_STYLE = f"""
@@ -219,6 +227,23 @@ ul {{ margin: 4px 0; padding-left: 1.2em; }} li {{ margin-bottom: 3px; overflow-
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: 1px 10px 1px 0; vertical-align: top; overflow-wrap: anywhere; }}
 th {{ color: var(--faint); font-weight: 400; }}
+.bk-clearfix {{ width: 100%; }} table.stars, table.photometers {{ width: 100%; }}
+.photometers td, .photometers th {{ padding: 2px 8px 2px 0; vertical-align: middle; }}
+.photometers button {{ width: 100%; text-align: left; margin: 0; font-size: {FONT_SIZE}; overflow-wrap: anywhere; }}
+.photometers .best {{ white-space: nowrap; }}
+.stars td, .stars th {{ padding: 1px 6px 1px 0; overflow-wrap: normal; }}
+.stars tr.target th, .stars tr.comparison th {{ font-weight: 700; }}
+.stars tr.target th {{ color: var(--accent); }} .stars tr.comparison th {{ color: var(--comparison); }}
+.stars .reason td {{ color: var(--faint); padding: 0 6px 5px 0; line-height: 1.25; overflow-wrap: anywhere; }}
+.stars .take {{ text-align: right; padding-right: 0; white-space: nowrap; }}
+button {{ background: var(--panel); color: var(--text); border: 1px solid var(--grid); border-radius: 5px;
+  font: 11px {FONT}; padding: 2px 6px; min-height: 24px; margin-left: 4px; cursor: pointer; }}
+button:hover {{ border-color: var(--faint); }}
+button[aria-pressed="true"] {{ background: var(--grid); color: var(--accent); border-color: var(--accent); }}
+button:disabled {{ opacity: .5; cursor: default; }}
+:focus-visible {{ outline: 2px solid var(--accent); outline-offset: 1px; }}
+@media (pointer: coarse) {{ button {{ min-height: 40px; min-width: 44px; padding: 4px 8px; }} }}
+@media (max-width: 820px) {{ .stars td, .stars th {{ padding: 3px 8px 3px 0; }} button {{ font-size: 12px; }} }}
 """
 
 PAGE_STYLE = f"""
@@ -234,7 +259,7 @@ body {{ padding: 8px; }}
 .panel > div.line {{ flex: 0 0 auto; }}
 .health {{ grid-area: health; flex-direction: row; flex-wrap: wrap; align-items: center; gap: 4px 14px; }}
 .health > div {{ flex: 0 1 auto; }}
-.health > div.line {{ flex: 1 1 320px; }}
+.health > div.line {{ flex: 1 1 320px; }} .health > div.list {{ flex: 1 1 100%; }}
 .curves {{ grid-area: curves; overflow: hidden; }} .middle {{ grid-area: middle; overflow: hidden; }}
 .field {{ grid-area: field; overflow-y: auto; }}
 .health a {{ color: var(--accent); }}
@@ -260,5 +285,7 @@ main.nights a {{ color: var(--accent); }} main.nights th {{ color: var(--faint);
     grid-template-areas: "health" "curves" "middle" "field"; }}
   .field {{ overflow-y: visible; }}
 }}
-@media (pointer: coarse) {{ .chrome button, .chrome select {{ min-height: 36px; min-width: 36px; }} }}
+@media (pointer: coarse) {{
+  .chrome button, .chrome select, dialog button {{ min-height: 40px; min-width: 40px; }}
+}}
 """

@@ -64,7 +64,8 @@ class TimingControls:
         for name in fields:
             if name in _SELECTS:
                 options, width = _SELECTS[name]
-                widget: Any = Select(options=list(options.items()), width=width, stylesheets=style)
+                words = name.removesuffix("_s").replace("_", " ")
+                widget: Any = Select(title=words, options=list(options.items()), width=width, stylesheets=style)
                 widget.on_change("value", self._listener(name, _READ.get(name, str)))
             elif name in _TEXTS:
                 words, width = _TEXTS[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -216,9 +217,14 @@ def test_the_scatter_of_every_photometer(out: Path) -> None:
     for by_key in scatters.values():
         assert by_key[KEYS[0]].rms == pytest.approx(RMS, rel=0.1)
     text = scatter_table(
-        {"quiet_one": {"1:g": PhotometerScatter(0.02, 0.01)}, "b": {"1:g": PhotometerScatter(0.02, 0.03)}}
+        ("quiet_one", "b"),
+        "b",
+        ("1:g", "2:r"),
+        {"quiet_one": {"1:g": PhotometerScatter(0.02, 0.01)}, "b": {"1:g": PhotometerScatter(0.02, 0.03)}},
     )
     assert "2.00 / 1.00 ★" in text
     assert "2.00 / 3.00<" in text
+    assert text.count("–") == 2
+    assert re.findall(r"aria-pressed='(\w+)'>([\w ]+)<", text) == [("false", "quiet one"), ("true", "b")]
     assert choices[KEYS[0]].target == VARIABLE
     assert load_selection(out).targets == {}
