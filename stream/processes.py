@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from stream.errors import ConfigurationError
@@ -130,3 +131,30 @@ def give_back_memory() -> None:
     gc.freeze()
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """What the system knows of a process.
+
+    Attributes
+    ----------
+    state : str
+        One letter: ``R`` runs or waits for a core, ``S`` sleeps, ``D`` waits for a disk, ``T`` was stopped, ``Z`` has
+        ended.
+    core_ticks : int
+        Core time of all its threads since it was started, in ticks of the system (hundredths of a second).
+    """
+
+    state: str
+    core_ticks: int
+
+
+def process_facts(pid: int) -> ProcessFacts | None:
+    """Look a process up; None if there is none, or on a system without ``/proc``."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return ProcessFacts(fields[0], int(fields[11]) + int(fields[12]))

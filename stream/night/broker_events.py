@@ -155,12 +155,13 @@ class Patience:
     Attributes
     ----------
     silence_s : float
-        Without a sign of life; heartbeats come twice a second from a thread of their own.
+        Without a sign of life; heartbeats come twice a second from a thread of their own, and a process that the
+        system sees at work is alive without them.
     frame_s, build_s : float
         With signs of life, but without an answer, over a frame and over a catalog.
     """
 
-    silence_s: float = 5.0
+    silence_s: float = 1.5
     frame_s: float = 60.0
     build_s: float = 300.0
 

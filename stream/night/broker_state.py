@@ -15,8 +15,6 @@ rejected as `CRASHED_WORKER`. Catalogs are built alone for the same reason.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from stream.config import BootstrapSettings
 from stream.errors import Reason
@@ -32,7 +30,6 @@ from stream.messages import (
     FrameMeasured,
     FrameRejected,
     FrameReply,
-    FrameToMeasure,
     SaveCatalogFiles,
     StopWorker,
     UseCalibration,
@@ -61,44 +58,10 @@ from stream.night.broker_events import (
 )
 from stream.night.catalog_queue import CatalogQueue
 from stream.night.frame_queue import FrameQueue
+from stream.night.open_work import KnownWorker, OpenFrame, Place
 
 MAX_CRASHES = 2
 _UNKNOWN_KEY = ""
-
-
-class _Place(Enum):
-    WAITING = auto()
-    QUEUED = auto()
-    IN_WORK = auto()
-
-
-@dataclass(slots=True)
-class _OpenFrame:
-    frame: FrameToMeasure
-    key: str
-    time: float
-    place: _Place = _Place.QUEUED
-    n_crashes: int = 0
-
-
-@dataclass(slots=True)
-class _Worker:
-    pid: int
-    credit: int
-    heard_s: float
-    progress_s: float
-    frames: set[int] = field(default_factory=set)
-    build: BuildCatalog | None = None
-    alone: bool = False
-    catalogs: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def is_idle(self) -> bool:
-        return not self.frames and self.build is None
-
-    @property
-    def has_room(self) -> bool:
-        return self.build is None and not (self.alone and self.frames) and len(self.frames) < self.credit
 
 
 class BrokerState:
@@ -107,12 +70,12 @@ class BrokerState:
     def __init__(self, bootstrap: BootstrapSettings, patience: Patience | None = None) -> None:
         self._bootstrap = bootstrap
         self._patience = patience or Patience()
-        self._open: dict[int, _OpenFrame] = {}
+        self._open: dict[int, OpenFrame] = {}
         self._keys: dict[str, CatalogQueue] = {}
         self._queue = FrameQueue()
         self._suspects: deque[int] = deque()
-        self._workers: dict[int, _Worker] = {}
-        self._places = dict.fromkeys(_Place, 0)
+        self._workers: dict[int, KnownWorker] = {}
+        self._places = dict.fromkeys(Place, 0)
         self._ended = False
         self._stopping = False
         self._out: list[Instruction] = []
@@ -134,7 +97,7 @@ class BrokerState:
                 self._hear(pid, at_s, progress=True)
                 self._take_reply(pid, message, at_s)
             case WorkerJoined(pid, credit):
-                self._workers.setdefault(pid, _Worker(pid, max(credit, 1), at_s, at_s))
+                self._workers.setdefault(pid, KnownWorker(pid, max(credit, 1), at_s, at_s))
                 if self._stopping:
                     self._out.append(Send(pid, StopWorker()))
             case WorkerHeard(pid):
@@ -168,9 +131,9 @@ class BrokerState:
     def counts(self) -> BrokerCounts:
         """Count frames by place."""
         return BrokerCounts(
-            self._places[_Place.WAITING],
-            self._places[_Place.QUEUED],
-            self._places[_Place.IN_WORK],
+            self._places[Place.WAITING],
+            self._places[Place.QUEUED],
+            self._places[Place.IN_WORK],
             len(self._workers),
         )
 
@@ -179,6 +142,11 @@ class BrokerState:
         sentences = [queue.awaited() for queue in self._keys.values()]
         return tuple(sentence for sentence in sentences if sentence is not None)
 
+    def silent(self, at_s: float) -> list[int]:
+        """Workers that said nothing for half of what makes them presumed dead: it is time to look at them."""
+        longest_s = 0.5 * self._patience.silence_s
+        return [worker.pid for worker in self._workers.values() if at_s - worker.heard_s > longest_s]
+
     # Frames
 
     def _enter(self, event: FrameEntered, at_s: float) -> None:
@@ -186,27 +154,27 @@ class BrokerState:
         if frame.frame_id in self._open:
             return
         time = event.time_mjd_utc if event.time_mjd_utc is not None else float("-inf")
-        self._open[frame.frame_id] = _OpenFrame(frame, event.key or _UNKNOWN_KEY, time)
-        self._places[_Place.QUEUED] += 1
+        self._open[frame.frame_id] = OpenFrame(frame, event.key or _UNKNOWN_KEY, time)
+        self._places[Place.QUEUED] += 1
         if event.refusal is not None:
             self._reject(frame.frame_id, Reason.UNREADABLE, event.refusal)
         else:
             self._route(self._open[frame.frame_id], at_s)
 
-    def _route(self, entry: _OpenFrame, at_s: float) -> None:
+    def _route(self, entry: OpenFrame, at_s: float) -> None:
         """Queue a frame, or let it wait for the catalog of its key."""
         key_queue = self._key_queue(entry.key) if entry.key != _UNKNOWN_KEY else None
         if key_queue is not None and key_queue.catalog is None:
-            self._move(entry, _Place.WAITING)
+            self._move(entry, Place.WAITING)
             key_queue.add(entry.frame.frame_id, time=entry.time, n_crashes=entry.n_crashes, at_s=at_s)
             return
-        self._move(entry, _Place.QUEUED)
+        self._move(entry, Place.QUEUED)
         if entry.n_crashes:
             self._suspects.append(entry.frame.frame_id)
         else:
             self._queue.add(entry.frame.frame_id, entry.key, time=entry.time)
 
-    def _move(self, entry: _OpenFrame, place: _Place) -> None:
+    def _move(self, entry: OpenFrame, place: Place) -> None:
         self._places[entry.place] -= 1
         self._places[place] += 1
         entry.place = place
@@ -335,10 +303,10 @@ class BrokerState:
             frame_ids = tuple(frame.frame_id for frame in worker.build.frames)
             self._key_queue(worker.build.key).attempt_crashed(frame_ids)
             for frame_id in frame_ids:
-                if frame_id in self._open and self._open[frame_id].place is _Place.WAITING:
+                if frame_id in self._open and self._open[frame_id].place is Place.WAITING:
                     self._crashed(frame_id, None)
         for frame_id in sorted(worker.frames):
-            if frame_id in self._open and self._open[frame_id].place is _Place.IN_WORK:
+            if frame_id in self._open and self._open[frame_id].place is Place.IN_WORK:
                 self._crashed(frame_id, at_s)
 
     # Handing out
@@ -378,15 +346,15 @@ class BrokerState:
             if not worker.has_room:
                 candidates.remove(worker)
 
-    def _next_queued(self, frame_id: int) -> _OpenFrame | None:
+    def _next_queued(self, frame_id: int) -> OpenFrame | None:
         """Entry of a frame that came out of a queue; None if it got its outcome in the meantime."""
         entry = self._open.get(frame_id)
-        return entry if entry is not None and entry.place is _Place.QUEUED else None
+        return entry if entry is not None and entry.place is Place.QUEUED else None
 
-    def _idle_worker(self) -> _Worker | None:
+    def _idle_worker(self) -> KnownWorker | None:
         return next((worker for worker in self._workers.values() if worker.is_idle), None)
 
-    def _assign(self, worker: _Worker, entry: _OpenFrame, at_s: float) -> None:
+    def _assign(self, worker: KnownWorker, entry: OpenFrame, at_s: float) -> None:
         catalog = self._keys[entry.key].catalog if entry.key != _UNKNOWN_KEY else None
         version = catalog.version if catalog is not None else ""
         if catalog is not None and worker.catalogs.get(entry.key) != version:
@@ -395,10 +363,10 @@ class BrokerState:
         if worker.is_idle:
             worker.progress_s = at_s
         worker.frames.add(entry.frame.frame_id)
-        self._move(entry, _Place.IN_WORK)
+        self._move(entry, Place.IN_WORK)
         self._out.append(Send(worker.pid, AssignFrame(entry.frame, entry.key, version)))
 
-    def _start_build(self, worker: _Worker, queue: CatalogQueue, at_s: float) -> None:
+    def _start_build(self, worker: KnownWorker, queue: CatalogQueue, at_s: float) -> None:
         frames = tuple(self._open[frame_id].frame for frame_id in queue.choose())
         queue.builder = worker.pid
         worker.build = BuildCatalog(queue.key, frames)

@@ -16,10 +16,13 @@ from pathlib import Path
 from stream.errors import NightError
 from stream.night.night_folder import LOG_FOLDER
 from stream.page_options import PageAccess
+from stream.processes import process_facts
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 _SHORT_LIFE_S = 5.0
 _MOST_SHORT_LIVES = 6
+_LOOKS_APART_S = 0.4
+_AT_WORK, _STOPPED = ("R", "D"), ("T", "t", "Z", "X")
 _PAGE_LINE = "page: "
 _SERVE = (sys.executable, "-m", "opticam_live", "serve")
 
@@ -36,6 +39,7 @@ class _Slot:
     n_short_lives: int = 0
     start_again_s: float = 0.0
     joined: bool = False
+    last_look: tuple[float, int] = (0.0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,20 @@ class Supervisor:
                 self._start(slot)
                 self.n_restarts += 1
         return ended
+
+    def is_working(self, pid: int, now_s: float) -> bool:
+        """Whether the system sees a worker at work: it runs, would run if it had a core, or ran since the last look.
+
+        Looks further apart than a few tenths of a second say nothing about the time between them. One that was
+        stopped, or waits for what never comes, does not work.
+        """
+        slot = next((one for one in self._slots if one.process is not None and one.process.pid == pid), None)
+        facts = process_facts(pid) if slot is not None else None
+        if slot is None or facts is None:
+            return False
+        before, slot.last_look = slot.last_look, (now_s, facts.core_ticks)
+        has_run = facts.core_ticks > before[1] and now_s - before[0] < _LOOKS_APART_S
+        return facts.state in _AT_WORK or (has_run and facts.state not in _STOPPED)
 
     def kill(self, pid: int) -> None:
         """End a worker at once; `check` reports it."""
