@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream import output_commands
+from stream.alert_options import AlertThresholds, OnAlert
 from stream.page_options import AllowAnyone, Host, Origins, PageAccess, TlsCert, TlsKey, Token, TokenFile
 from stream.processes import end_with_parent, on_stop_signals
 from stream.recipe_options import Coordinates, InstrumentName, RecipeFile, SingleSettings, make_recipe
@@ -118,10 +119,14 @@ def watch(
     darks: Darks = None,
     flats: Flats = None,
     bad_pixels: BadPixels = None,
+    on_alert: OnAlert = None,
+    alert: AlertThresholds = None,
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process is gone.")] = None,
 ) -> None:
     """Reduce frames as they appear in a folder, until Ctrl-C; the same command goes on after any stop."""
+    from stream.alerts import alert_settings
     from stream.measure.master_files import calibration_folders
+    from stream.night.alert_command import split_command
     from stream.night.run import NightOptions
 
     used = make_recipe(recipe, instrument, coordinates=coordinates, settings=setting)
@@ -135,6 +140,8 @@ def watch(
         port=port if page else None,
         access=PageAccess(host, token, token_file, allow_anyone, tuple(origin or ()), tls_cert, tls_key),
         calibration=calibration_folders(bias, darks, flats, bad_pixels),
+        alerts=alert_settings(alert or ()),
+        on_alert=split_command(on_alert) if on_alert is not None else (),
     )
     request = _Request(target, tuple(comparisons or ()))
     with _stop_on_signals() as stop:

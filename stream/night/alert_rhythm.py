@@ -15,6 +15,7 @@ _LIVE_S = 300.0
 _FEWEST_INTERVALS = 4
 _INTERVALS = 50
 _PAUSE_FACTOR = 1.5
+_BACKLOG_PACE = 0.2
 
 _CLOCK_FRAMES = 20
 _CLOCK_EVERY = 5
@@ -27,7 +28,11 @@ _CLOCK_LASTS = (Patience(4, 10.0), Patience(2, 10.0))
 
 @dataclass(slots=True)
 class CameraRhythm:
-    """How often frames of one camera come; only files that were written while we watch count."""
+    """How often frames of one camera come.
+
+    Only files that were written while we watch count, and of those none that follows the one before in less than a
+    fifth of the time between their exposures: a backlog, or a fast replay, whose end is no alert.
+    """
 
     camera: str
     last_s: float = -math.inf
@@ -41,14 +46,16 @@ class CameraRhythm:
         is_live = abs(arrival.arrived_unix_s - arrival.mtime_ns * 1e-9) < _LIVE_S
         if not is_live or arrival.mtime_ns == self._last_mtime_ns:
             return
-        if math.isfinite(self.last_s):
-            self._intervals_s.append(now_s - self.last_s)
-        self.last_s, self._last_mtime_ns = now_s, arrival.mtime_ns
+        step_s = math.nan
         if arrival.time_mjd_utc is not None:
             step_s = SECONDS_PER_DAY * abs(arrival.time_mjd_utc - self._last_mjd)
+            self._last_mjd = arrival.time_mjd_utc
+        interval_s = now_s - self.last_s
+        self.last_s, self._last_mtime_ns = now_s, arrival.mtime_ns
+        if math.isfinite(interval_s) and not interval_s < _BACKLOG_PACE * step_s:
+            self._intervals_s.append(interval_s)
             if math.isfinite(step_s):
                 self._steps_s.append(step_s)
-            self._last_mjd = arrival.time_mjd_utc
 
     def cadence_s(self) -> float:
         """Median time between frames, that of their arrival or of their headers, whichever is longer; NaN for few."""

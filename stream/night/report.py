@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from stream.alerts import Alert
 from stream.errors import NightError
 from stream.messages import FrameRejected, NightStatus
 from stream.night.ledger import LedgerCounts, LedgerReader
@@ -15,17 +17,20 @@ from stream.night.night_folder import RunFile, read_run_file
 from stream.processes import holder_of
 
 _SENTENCES_SHOWN = 20
+_PAST_ALERTS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class NightReport:
-    """Counts of the ledger, the last health of the night, and its newest rejections."""
+    """Counts of the ledger, the last health of the night, its alerts and its newest rejections."""
 
     out: Path
     counts: LedgerCounts
     status: NightStatus | None
     running: RunFile | None
     rejected: tuple[FrameRejected, ...]
+    alerts: tuple[Alert, ...] = ()
+    """Newest first; those of the past included."""
 
     @property
     def state(self) -> str:
@@ -47,6 +52,10 @@ class NightReport:
             lines += [f"awaited: {sentence}" for sentence in self.status.awaited]
         if self.running is not None and self.running.page is not None:
             lines.append(f"page: {self.running.page}")
+        now = time.time()
+        lines += [f"alert: {alert.line(now)}" for alert in self.alerts if alert.is_open]
+        past = [alert for alert in self.alerts if not alert.is_open]
+        lines += [f"alert over: {alert.line(now)}" for alert in past[:_PAST_ALERTS_SHOWN]]
         lines += [f"rejected {reason}: {n}" for reason, n in sorted(counts.by_reason.items())]
         lines += [f"  {rejected.sentence}" for rejected in self.rejected[:_SENTENCES_SHOWN]]
         n_more = counts.n_rejected - _SENTENCES_SHOWN
@@ -60,6 +69,8 @@ class NightReport:
             "status": self.status,
             "page": self.running.page if self.running is not None else None,
             "rejected": self.rejected,
+            "alerts": [alert for alert in self.alerts if alert.is_open],
+            "alerts_over": [alert for alert in self.alerts if not alert.is_open],
         }
         return msgspec.json.format(msgspec.json.encode(content)).decode()
 
@@ -74,7 +85,8 @@ def read_report(out: Path) -> NightReport:
     """
     reader = LedgerReader(out)
     try:
-        return NightReport(out, reader.counts(), reader.status(), _running(out), tuple(reader.rejected()))
+        counts, status, rejected = reader.counts(), reader.status(), tuple(reader.rejected())
+        return NightReport(out, counts, status, _running(out), rejected, reader.alerts())
     finally:
         reader.close()
 
