@@ -177,12 +177,12 @@ class AlertWatch:
             queue.popleft()
         third = max(len(queue) // 3, 1)
         counts = [n for _time, n in queue]
-        first, middle, last = counts[:third], counts[third : 2 * third] or counts, counts[-third:]
+        first, middle, last = (sum(part) / third for part in (counts[:third], counts[third:-third], counts[-third:]))
         is_full = queue[-1][0] - queue[0][0] >= 0.8 * _QUEUE_S
         # A thousand files at once are a queue that shrinks.
-        grows = is_full and min(last) > max(first) + 0.2 * least and n_queued >= max(middle)
+        grows = is_full and first + 0.1 * least < middle < last - 0.1 * least and n_queued >= last
         verdict = Verdict.BAD if grows and n_queued >= least else Verdict.BETWEEN
-        if n_queued < 0.5 * least or (is_full and max(last) < max(first)):
+        if n_queued < 0.5 * least or (is_full and last < first):
             verdict = Verdict.GOOD
 
         def say() -> Reading:
