@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream import output_commands
+from stream import output_commands, repair_command
 from stream.alert_options import AlertThresholds, OnAlert
 from stream.page_options import AllowAnyone, Host, Origins, PageAccess, TlsCert, TlsKey, Token, TokenFile
 from stream.processes import end_with_parent, on_stop_signals
@@ -77,6 +77,7 @@ def register(app: typer.Typer) -> None:
     app.command()(output_commands.export)
     app.command()(output_commands.ensemble)
     app.command()(output_commands.diagnose)
+    app.command()(repair_command.repair)
     app.command(hidden=True)(worker)
 
 

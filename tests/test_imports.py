@@ -62,6 +62,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     },
     "stream.commands": frozenset({"stream"}),
     "stream.output_commands": VOCABULARY | {"stream.export", "stream.diagnostics"},
+    "stream.repair_command": frozenset({"stream.commands", "stream.errors", "stream.night"}),
     "server": VOCABULARY
     | {
         "stream.analysis",

@@ -92,7 +92,7 @@ class Ledger:
             row = self._connection.execute("SELECT COALESCE(MAX(sequence), 0) FROM outcome").fetchone()
         except sqlite3.Error as error:
             self._connection.close()
-            raise LedgerError(f"ledger {self._path} cannot be used: {error}") from error
+            raise LedgerError(f"ledger {self._path} cannot be used: {schema.explain(error, self._path)}") from error
         except NightError:
             self._connection.close()
             raise
@@ -283,9 +283,10 @@ class Ledger:
                     self._connection.execute(schema.INSERT_SET, row)
                 yield
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # where the disk is full SQLite has rolled back itself
+                    self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
             self._is_open = True
         except sqlite3.Error as error:
-            raise LedgerError(f"ledger {self._path} cannot be written: {error}") from error
+            raise LedgerError(f"ledger {self._path} cannot be written: {schema.explain(error, self._path)}") from error

@@ -43,7 +43,7 @@ class LedgerReader:
             self._connection = self._connect()
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.Error as error:
-            raise LedgerError(f"ledger {self._path} cannot be read: {error}") from error
+            raise LedgerError(f"ledger {self._path} cannot be read: {schema.explain(error, self._path)}") from error
         if version != schema.SCHEMA_VERSION:
             self._connection.close()
             raise LedgerError(f"ledger {self._path} has version {version}: version {schema.SCHEMA_VERSION} is required")
@@ -221,4 +221,4 @@ class LedgerReader:
         try:
             yield self._connection
         except (sqlite3.Error, msgspec.DecodeError) as error:
-            raise LedgerError(f"ledger {self._path} cannot be read: {error}") from error
+            raise LedgerError(f"ledger {self._path} cannot be read: {schema.explain(error, self._path)}") from error

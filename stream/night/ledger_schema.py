@@ -7,9 +7,11 @@ is read with ``substr``, and a night of 100,000 frames stays a table of 100,000 
 from __future__ import annotations
 
 import math
+import operator
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -28,6 +30,7 @@ SCALAR_FIELDS: tuple[str, ...] = tuple(
 )
 """Fields of `FrameMeasured` that are columns of the table of outcomes under their own names."""
 
+_SCALARS = operator.attrgetter(*SCALAR_FIELDS)
 _COLUMN_TYPES = {"catalog_version": "TEXT", "calibration_version": "TEXT", "n_aligned": "INTEGER", "flags": "INTEGER"}
 
 _OUTCOME_COLUMNS = (
@@ -140,8 +143,7 @@ def outcome_row(
     if isinstance(outcome, FrameRejected):
         nothing = (None,) * len(SCALAR_FIELDS)
         return (*head, "rejected", str(outcome.reason), outcome.sentence, *nothing, None, now_unix_s)
-    scalars = (getattr(outcome, field) for field in SCALAR_FIELDS)
-    return (*head, "measured", None, None, *scalars, outcome.sources, now_unix_s)
+    return (*head, "measured", None, None, *_SCALARS(outcome), outcome.sources, now_unix_s)
 
 
 def outcome_of_row(row: Sequence[object], labels: tuple[str, ...]) -> FrameMeasured | FrameRejected:
@@ -154,6 +156,14 @@ def outcome_of_row(row: Sequence[object], labels: tuple[str, ...]) -> FrameMeasu
         fields[name] = math.nan if value is None else value
     rest = {"recipe_hash": recipe_hash, "sources": sources, "labels": labels}
     return msgspec.convert(fields | rest, FrameMeasured)
+
+
+def explain(error: Exception, path: Path) -> str:
+    """What SQLite says, with the way out where the file is damaged."""
+    is_damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        error, sqlite3.OperationalError | sqlite3.IntegrityError | sqlite3.ProgrammingError
+    )
+    return f"{error}: opticam-live repair {path.parent} rebuilds it" if is_damaged else str(error)
 
 
 def connect_to_read(path: str, *, immutable: bool) -> sqlite3.Connection:

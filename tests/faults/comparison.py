@@ -13,7 +13,7 @@ from stream.night.ledger import LEDGER_FILE, LedgerReader
 
 _OF_THE_ERROR = 1e-3
 _ALL = 10_000_000
-_SAME_FIELDS = ("key", "catalog_version", "time_mjd_utc", "exposure_s", "flags", "n_aligned", "labels")
+_SAME_FIELDS = ("key", "catalog_version", "time_mjd_utc", "exposure_s", "flags", "n_aligned")
 
 
 def outcomes_of(out: Path) -> dict[str, FrameMeasured | FrameRejected]:
@@ -55,6 +55,7 @@ def differences(
     undisturbed: Path,
     paths: Sequence[str] | None = None,
     *,
+    rejected: Sequence[str] = (),
     original: Callable[[str], str] = lambda path: path,
 ) -> list[str]:
     """How a night differs from its undisturbed reduction, one sentence each; none if it does not.
@@ -63,6 +64,8 @@ def differences(
     ----------
     paths : sequence of str, optional
         All frames that the night must know; those of the undisturbed night unless given.
+    rejected : sequence of str
+        Those among them that are to be rejected, for what was done to them.
     original : callable
         Path that a frame of the night has in the undisturbed one, where it has another name there.
     """
@@ -70,7 +73,9 @@ def differences(
     wanted = list(expected) if paths is None else list(paths)
     wrong = closed_once(out, wanted)
     for path in wanted:
-        if path in found:
+        if path in rejected:
+            wrong += [] if isinstance(found.get(path), FrameRejected) else [f"{path}: it is not rejected"]
+        elif path in found:
             wrong += [f"{path}: {what}" for what in _unlike(found[path], expected[original(path)])]
     return wrong
 
@@ -93,7 +98,7 @@ def _unlike_sources(found: FrameMeasured, expected: FrameMeasured) -> list[str]:
     ours = dict(zip(found.columns(), found.source_table(), strict=True))
     theirs = dict(zip(expected.columns(), expected.source_table(), strict=True))
     wrong = [] if np.array_equal(ours["flags"], theirs["flags"]) else ["flags of sources differ"]
-    for label in found.labels:
+    for label in expected.labels:
         error = theirs[f"{label}_flux_err"]
         for column in (f"{label}_flux", f"{label}_flux_err"):
             if not np.array_equal(np.isnan(ours[column]), np.isnan(theirs[column])):

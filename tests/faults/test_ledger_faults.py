@@ -1,0 +1,178 @@
+"""A full disk, a folder that nobody can write, a ledger that is locked or damaged: nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream.night.ledger import LEDGER_FILE
+from tests.faults.comparison import differences
+from tests.faults.conftest import Report, names
+from tests.faults.whole_night import SEED, SimulatedNight, Watch, put
+from tests.night.processes import run
+from tests.night.waiting import wait_until
+
+pytestmark = pytest.mark.faults
+
+_DISK_MB = 16
+_PAGE_BYTES = 4096
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[Path]:
+    """A disk of its own, in memory; the test is skipped where none may be mounted."""
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={_DISK_MB}m", "tmpfs"]
+    mounted = subprocess.run(["mount", *options, str(place)], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all the room that is left."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1 << 8):
+            try:
+                while file.write(b"\0" * size):
+                    pass
+            except OSError:
+                continue
+    return filler
+
+
+def test_a_full_disk_ends_a_night_with_a_sentence_and_loses_no_frame(
+    night: SimulatedNight, tmp_path: Path, report: Report
+) -> None:
+    frames = night.frames[:120]
+    with small_disk(tmp_path / "disk") as disk:
+        watch = Watch(tmp_path / "frames", disk / "out", night.catalogs)
+        with watch:
+            put(frames[:40], watch.folder)
+            watch.wait(40)
+            filler = fill(disk)
+            put(frames[40:], watch.folder)
+            ended = watch.wait_for_end(60.0)
+        assert ended.status == 1
+        ledger = watch.out / LEDGER_FILE
+        assert f"error: ledger {ledger} cannot be written: database or disk is full" in ended.errors
+        filler.unlink()
+        with watch:
+            watch.wait(len(frames))
+            assert watch.stop().status == 0
+        wrong = differences(watch.out, night.undisturbed, names(frames))
+        report("a full disk", watch.out, n_faults=1, n_in=len(frames), wrong=wrong)
+
+
+def test_outputs_that_cannot_be_written_are_refused(night: SimulatedNight, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        put(night.frames[:3], tmp_path / "frames")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        refused = run("watch", tmp_path / "frames", "--out", disk / "out", "--no-page")
+    assert refused.returncode == 1
+    assert refused.stderr == f"error: output folder {disk / 'out'} cannot be written: Read-only file system\n"
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the ledger of a night for writing, as a program that was opened on it may."""
+    with closing(sqlite3.connect(out / LEDGER_FILE, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def test_a_locked_ledger_is_waited_for_and_then_ends_the_night_with_a_sentence(
+    night: SimulatedNight, tmp_path: Path, report: Report
+) -> None:
+    frames = night.frames[:90]
+    watch = Watch(tmp_path / "frames", tmp_path / "out", night.catalogs)
+    with watch:
+        put(frames[:30], watch.folder)
+        watch.wait(30)
+        with locked(watch.out):
+            put(frames[30:60], watch.folder)
+            with pytest.raises(subprocess.TimeoutExpired):
+                watch.running.wait(2.0)
+        watch.wait(60)
+        with locked(watch.out):
+            put(frames[60:], watch.folder)
+            ended = watch.wait_for_end(60.0)
+    assert ended.status == 1
+    assert f"error: ledger {watch.out / LEDGER_FILE} cannot be written: database is locked" in ended.errors
+    with watch:
+        watch.wait(len(frames))
+        assert watch.stop().status == 0
+    wrong = differences(watch.out, night.undisturbed, names(frames))
+    report("a locked ledger", watch.out, n_faults=2, n_in=len(frames), wrong=wrong)
+
+
+def overwrite_pages(ledger: Path) -> None:
+    """Write nonsense over every fifth page but the first."""
+    random = np.random.default_rng(SEED)
+    with ledger.open("r+b") as file:
+        for page in range(1, ledger.stat().st_size // _PAGE_BYTES, 5):
+            file.seek(page * _PAGE_BYTES)
+            file.write(random.bytes(_PAGE_BYTES))
+
+
+def overwrite_head(ledger: Path) -> None:
+    """Write zeros over the first page: no program takes it for a database then."""
+    with ledger.open("r+b") as file:
+        file.write(b"\0" * _PAGE_BYTES)
+
+
+def cut_in_half(ledger: Path) -> None:
+    """Lose the second half, as a file system may that was checked after a power cut."""
+    os.truncate(ledger, ledger.stat().st_size // 2 // _PAGE_BYTES * _PAGE_BYTES)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        overwrite_pages,
+        pytest.param(overwrite_head, marks=pytest.mark.slow),
+        pytest.param(cut_in_half, marks=pytest.mark.slow),
+    ],
+)
+def test_a_damaged_ledger_is_rebuilt(
+    night: SimulatedNight, tmp_path: Path, report: Report, damage: Callable[[Path], None]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(night.undisturbed, out)
+    folder = night.undisturbed.parent / "frames"
+    damage(out / LEDGER_FILE)
+    damaged = (out / LEDGER_FILE).read_bytes()
+    refused = run("reduce", folder, "--out", out, "--no-diagnostics")
+    assert refused.returncode == 1
+    assert f"opticam-live repair {out} rebuilds it" in refused.stderr
+    repaired = run("repair", out, "--folder", folder, "--workers", "2", timeout_s=120.0)
+    assert repaired.returncode == 0, repaired.stderr
+    assert repaired.stdout.startswith("damage: ")
+    assert (out / "damaged-1" / LEDGER_FILE).read_bytes() == damaged
+    wrong = differences(out, night.undisturbed)
+    report(f"a damaged ledger, {damage.__name__}", out, n_faults=1, n_in=len(night.frames), wrong=wrong)
+    again = run("repair", out)
+    n_frames = len(night.frames)
+    assert again.stdout == f"the ledger of {out} is sound: {n_frames} frames, {n_frames} outcomes\n"
+
+
+@pytest.mark.slow
+def test_a_night_that_runs_is_not_repaired(night: SimulatedNight, tmp_path: Path) -> None:
+    with Watch(tmp_path / "frames", tmp_path / "out", night.catalogs) as watch:
+        wait_until(lambda: (watch.out / LEDGER_FILE).is_file(), 30.0, "the ledger")
+        refused = run("repair", watch.out)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr == f"error: {watch.out} is in use by a running night, process {watch.running.pid}\n"
