@@ -125,6 +125,8 @@ def announcements(access: PageAccess, port: int, tokens: Tokens | None) -> list[
         lines.append(f"{Role.CONTROL}: {address}?{TOKEN_ARGUMENT}={tokens.control}")
         if not access.allow_anyone:
             lines.append(f"{Role.WATCH}: {address}?{TOKEN_ARGUMENT}={tokens.watch}")
+    if access.scheme == "http" and not access.is_loopback and not any("https:" in each for each in access.origins):
+        lines.append("note: without --tls-cert and --tls-key whoever listens on the network can read along")
     return [*lines, f"page: {address}"]
 
 
