@@ -104,9 +104,9 @@ class AlertBoard:
         """Alerts that last, oldest first."""
         return tuple(sorted(self._open.values(), key=lambda alert: alert.number))
 
-    def get(self, kind: AlertKind, subject: str) -> Alert | None:
+    def get(self, about: Subject) -> Alert | None:
         """The open alert of a kind about a subject."""
-        return self._open.get((kind, subject))
+        return self._open.get(about)
 
     def is_under_watch(self, about: Subject) -> bool:
         """Whether anything was ever said of it since its last alert ended."""
@@ -139,10 +139,12 @@ class AlertBoard:
             Why it ended, if it ends.
         """
         run = self._runs.get(about)
+        is_open = about in self._open
+        if verdict is Verdict.GOOD and not is_open and (run is None or run.verdict is verdict):
+            return False  # nearly every look of nearly every night
         if run is None:
             run = self._runs[about] = _Run()
         run.add(verdict, moment.time_s)
-        is_open = about in self._open
         if verdict is Verdict.BAD and not is_open and run.is_enough(patience[0]):
             self._raise(about, say(), moment)
         elif verdict is Verdict.GOOD and is_open and run.is_enough(patience[1]):

@@ -72,6 +72,10 @@ class KeyChecks:
         self._fwhm_px = UsualLevel(_JUMP_WINDOW_S)
         self._sky_e_per_s = UsualLevel(_JUMP_WINDOW_S)
         self._marks: list[_Marks] = []
+        self._clouds: Subject = (AlertKind.CLOUDS, key)
+        self._seeing: Subject = (AlertKind.SEEING, key)
+        self._sky: Subject = (AlertKind.SKY, key)
+        self._alignment: Subject = (AlertKind.UNALIGNED, key)
         self._unaligned_lasts = (Patience(settings.unaligned_frames, 3.0, 50), _FOUND_AGAIN)
 
     def change_stars(self, stars: tuple[Star, ...], unix_s: float) -> None:
@@ -88,7 +92,7 @@ class KeyChecks:
     def learn(self, frame: FrameMeasured) -> None:
         """Let the usual levels follow a frame of an earlier run, without judging it."""
         if not frame.flags & _UNALIGNED:
-            if math.isfinite(frame.transparency) and self._board.get(AlertKind.CLOUDS, self._key) is None:
+            if math.isfinite(frame.transparency) and self._board.get(self._clouds) is None:
                 self._transparency.learn(frame.transparency, _seconds(frame))
             if math.isfinite(frame.fwhm_px):
                 self._fwhm_px.learn(frame.fwhm_px, _seconds(frame))
@@ -100,7 +104,7 @@ class KeyChecks:
         moment = Moment(unix_s, _seconds(frame), frame.time_mjd_utc)
         unaligned = bool(frame.flags & _UNALIGNED)
         self._board.look(
-            (AlertKind.UNALIGNED, self._key),
+            self._alignment,
             Verdict.BAD if unaligned else Verdict.GOOD,
             moment,
             say=self._say_unaligned,
@@ -125,7 +129,7 @@ class KeyChecks:
     def _judge_transparency(self, value: float, moment: Moment) -> None:
         level, fraction = self._transparency, self._settings.clouds_fraction
         smoothed = level.smooth(value)
-        alert = self._board.get(AlertKind.CLOUDS, self._key)
+        alert = self._board.get(self._clouds)
         if alert is None:
             usual = level.usual
             level.learn(value, moment.time_s)
@@ -142,9 +146,8 @@ class KeyChecks:
             )
             return Reading(sentence, smoothed, fraction * usual)
 
-        about = (AlertKind.CLOUDS, self._key)
         verdict = _verdict(usual - smoothed, (1.0 - fraction) * usual)
-        if self._board.look(about, verdict, moment, say=say, patience=_LASTS, over="the light is back"):
+        if self._board.look(self._clouds, verdict, moment, say=say, patience=_LASTS, over="the light is back"):
             level.begin_again(smoothed)
 
     def _judge_fwhm(self, value: float, moment: Moment) -> None:
@@ -163,7 +166,7 @@ class KeyChecks:
 
         verdict = _verdict(smoothed - usual, (factor - 1.0) * usual)
         over = "it is near what was usual lately"
-        self._board.look((AlertKind.SEEING, self._key), verdict, moment, say=say, patience=_LASTS, over=over)
+        self._board.look(self._seeing, verdict, moment, say=say, patience=_LASTS, over=over)
 
     def _judge_sky(self, value: float, least: float, moment: Moment) -> None:
         level, factor = self._sky_e_per_s, self._settings.sky_factor
@@ -182,7 +185,7 @@ class KeyChecks:
 
         verdict = _verdict(smoothed - usual, limit)
         over = "it is near what was usual lately"
-        self._board.look((AlertKind.SKY, self._key), verdict, moment, say=say, patience=_LASTS, over=over)
+        self._board.look(self._sky, verdict, moment, say=say, patience=_LASTS, over=over)
 
     def _judge_stars(self, frame: FrameMeasured, moment: Moment) -> None:
         table = memoryview(frame.sources).cast("d")
@@ -191,7 +194,7 @@ class KeyChecks:
             index = marks.star.number - 1
             flags = int(table[_FLAGS * n_sources + index]) if index < n_sources else 0
             marks.history = (marks.history << 1 | bool(flags & marks.mask)) & _HISTORY
-            if marks.history or self._board.get(*marks.about) is not None:
+            if marks.history or self._board.get(marks.about) is not None:
                 place = (table[_X * n_sources + index], table[_Y * n_sources + index], table[_PEAK * n_sources + index])
                 self._judge_marks(marks, place, moment)
 
