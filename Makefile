@@ -19,6 +19,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.browser.ensure_browser
+	@$(BIN)/python -c "import stream.measure.kernels"  # compiled once, and not by four test processes at a time
 	@$(PYTEST) -m "not clock" --numprocesses auto --maxprocesses 4 --dist loadfile
 	@$(PYTEST) -m clock --numprocesses 2 --dist loadfile
 
@@ -53,6 +54,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): this takes a few minutes the first time."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --constraint constraints.txt --editable .
+	@echo "Compiling the inner loops for this machine."
+	@$(BIN)/python -c "import stream.measure.kernels"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

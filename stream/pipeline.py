@@ -18,6 +18,7 @@ from stream.config import FORCED_PHOTOMETERS, PhotometerSettings, Recipe
 from stream.errors import FrameRejectedError, Reason
 from stream.flags import Flag
 from stream.instruments import LOWEST_ALTITUDE_DEG
+from stream.measure import kernels  # noqa: F401  (loaded or compiled with a worker's start, not on its first frame)
 from stream.measure.alignment import Alignment, AlignmentStars, align
 from stream.measure.calibration import Calibration, calibrate
 from stream.measure.centroids import centre_stars

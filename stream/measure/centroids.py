@@ -8,31 +8,23 @@ on where the search began. Second moments in the same window give the shape of t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.measure.exposure import Exposure
-from stream.measure.medians import row_medians
 from stream.messages import FloatArray
 
 _Value = TypeVar("_Value", bound=np.generic)
 
 _WINDOW_HALF_SIGMA = 4.0
 _SEARCH_SIGMA = 3.5
-_MAX_STEPS = 15
 _MAX_RECENTRINGS = 4
-_CONVERGED_PX = 1e-6
-_RECENTRE_PX = 1.5
-_SMALLEST_RESPONSE = 0.1
 _MIN_SIGNAL_TO_NOISE = 5.0
 _SHAPE_SIGNAL_TO_NOISE = 10.0
 _MIN_SHARPNESS, _MAX_SHARPNESS = 0.16, 0.98
 _LONGEST_TRAIL = 4.0
-_FIRST_FACTORS, _SECOND_FACTORS = np.array([0, 0, 1]), np.array([0, 1, 1])  # xx, xy and yy of (x, y)
-_ORDER_OF_SUMS = np.array([0, 1, 3, 2, 4, 6])  # of a table of powers of y by powers of x
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +109,8 @@ def centre_stars(
     bad_pixels : array of bool, shape of the frame, optional
         Pixels that are replaced by the mean of their usable neighbours.
     """
+    from stream.measure.kernels import rest_windows
+
     n = len(guesses)
     half = window_half_side(window_sigma_px)
     xy = guesses.astype(np.float64, copy=True)
@@ -128,7 +122,7 @@ def centre_stars(
             break
         middles = np.rint(xy[active]).astype(np.intp)
         stamps = sky_subtracted_stamps(frame, middles, half, bad_pixels)
-        offsets, inner_sums, done = _iterate(stamps.electrons, xy[active] - middles, window_sigma_px)
+        offsets, inner_sums, done = rest_windows(stamps.electrons, xy[active] - middles, window_sigma_px)
         xy[active], sums[:, active], noise[active] = middles + offsets, inner_sums, stamps.sigma
         moved = np.abs(offsets).max(axis=1) > 0.5
         converged[active] = done & ~moved
@@ -156,6 +150,8 @@ def sky_subtracted_stamps(
     frame: Exposure, middles: NDArray[np.intp], half: int, bad_pixels: NDArray[np.bool_] | None
 ) -> SkyStamps:
     """Cut stamps around `middles`, subtract the median of their outermost two pixels, mend what is missing."""
+    from stream.measure.kernels import subtract_border_sky  # with numba, which not every process needs
+
     corners = middles - half
     stamps = frame.stamps(corners, 2 * half + 1)
     stored = frame.stored_stamps(corners, 2 * half + 1)
@@ -172,19 +168,8 @@ def sky_subtracted_stamps(
     holed = np.flatnonzero(~np.isfinite(stamps.sum(axis=(1, 2))))
     if holed.size:
         stamps[holed] = _mended(stamps[holed])
-    inner = slice(half // 2, 2 * half + 1 - half // 2)
-    peak = (stamps if stored is None else stored)[:, inner, inner].max(axis=(1, 2))
-    border = stamps.reshape(len(stamps), (2 * half + 1) ** 2).take(_border_pixels(2 * half + 1), axis=1)
-    sky = row_medians(border)
-    sigma = 1.4826 * row_medians(np.abs(border - sky[:, None]))
-    stamps -= sky[:, None, None]
-    return SkyStamps(stamps, np.maximum(sigma, 1e-3), peak)
-
-
-@cache
-def _border_pixels(side_px: int) -> NDArray[np.intp]:
-    offsets = np.abs(np.arange(side_px) - side_px // 2)
-    return np.flatnonzero(np.maximum(offsets[:, None], offsets[None, :]) >= side_px // 2 - 1)
+    sigma, peak = subtract_border_sky(stamps, stamps if stored is None else stored)
+    return SkyStamps(stamps, sigma, peak)
 
 
 def _mended(stamps: FloatArray) -> FloatArray:
@@ -202,71 +187,6 @@ def _mended(stamps: FloatArray) -> FloatArray:
         [np.median(stamp[good]) if good.any() else 0.0 for stamp, good in zip(stamps, known, strict=True)]
     )
     return np.where(known, stamps, np.where(count > 0.0, total / np.maximum(count, 1.0), typical[:, None, None]))
-
-
-def _iterate(
-    electrons: FloatArray, offsets: FloatArray, window_sigma_px: float
-) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """Move the window until it rests; `offsets` are measured from the middle pixel of the stamps."""
-    half = electrons.shape[1] // 2
-    pixels = np.arange(-half, half + 1, dtype=np.float64)
-    centres = offsets.copy()
-    done = np.zeros(len(electrons), dtype=bool)
-    sums = np.zeros((6, len(electrons)))
-    moving = np.arange(len(electrons))
-    seen = electrons
-    for _ in range(_MAX_STEPS):
-        all_move = len(moving) == len(electrons)
-        now = _window_sums(seen, pixels, centres if all_move else centres[moving], window_sigma_px)
-        steps = _newton_steps(now, window_sigma_px)
-        places = np.minimum(np.maximum((centres if all_move else centres[moving]) + steps, -half), half)
-        centres[moving], sums[:, moving] = places, now
-        lit = now[0] > 0.0
-        rests = (np.abs(steps).max(axis=1) < _CONVERGED_PX) & lit
-        done[moving] = rests
-        # One that left its middle pixel far behind is cut anew; one that sees no light has nothing to follow.
-        moves = ~rests & lit & (np.abs(places).max(axis=1) < _RECENTRE_PX)
-        if not moves.all():
-            moving = moving[moves]
-            if not moving.size:
-                break
-            seen = electrons[moving]
-    return centres, sums, done
-
-
-def _newton_steps(sums: FloatArray, window_sigma_px: float) -> FloatArray:
-    """Steps to the fixed point, exact for a Gaussian of any shape.
-
-    The weighted mean of a Gaussian of moments M (within a window of variance w) lies at (1 - M / w) times its distance
-    from the window. Where the moments are not those of a star, the step is the one for stars as wide as the window.
-    """
-    means = sums[1:] / np.where(sums[0] > 0.0, sums[0], np.inf)
-    mean_x, mean_y = means[:2]
-    # Moments about the mean: about the window they grow with its distance, and the step would overshoot.
-    xx, xy, yy = (means[2:] - means[_FIRST_FACTORS] * means[_SECOND_FACTORS]) * (1.0 / window_sigma_px**2)
-    a, b, d = 1.0 - xx, -xy, 1.0 - yy
-    determinant = a * d - b * b
-    solvable = (np.minimum(a, d) > _SMALLEST_RESPONSE) & (determinant > _SMALLEST_RESPONSE**2)
-    steps = np.empty((sums.shape[1], 2))
-    safe = np.where(solvable, determinant, 1.0)
-    np.divide(d * mean_x - b * mean_y, safe, out=steps[:, 0])
-    np.divide(a * mean_y - b * mean_x, safe, out=steps[:, 1])
-    if not solvable.all():
-        other = ~solvable
-        steps[other, 0], steps[other, 1] = 2.0 * mean_x[other], 2.0 * mean_y[other]
-    return steps
-
-
-def _window_sums(electrons: FloatArray, pixels: FloatArray, centres: FloatArray, window_sigma_px: float) -> FloatArray:
-    """Sums of w I, w I dx, w I dy, w I dx^2, w I dx dy, w I dy^2; the window is the product of two Gaussians."""
-    distances = pixels - centres[:, :, None]
-    powers = np.empty((len(centres), 2, 3, len(pixels)))
-    window = powers[:, :, 0]
-    np.exp((-0.5 / window_sigma_px**2) * (distances * distances), out=window)
-    np.multiply(window, distances, out=powers[:, :, 1])
-    np.multiply(powers[:, :, 1], distances, out=powers[:, :, 2])
-    table = np.matmul(np.matmul(powers[:, 1], electrons), powers[:, 0].transpose(0, 2, 1))
-    return table.reshape(len(centres), 9)[:, _ORDER_OF_SUMS].T
 
 
 def _judge(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import sep
 from numpy.typing import NDArray
 
 from stream.measure.apertures import Aperture
@@ -18,6 +17,7 @@ from stream.measure.stamps import IntegerStamps, cut_stamps
 from stream.messages import FloatArray
 
 _PROFILE_RADIUS_SIGMA = 4.0
+_LEAST_SHARE = 1e-9  # of a pixel: less of one without a number is rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +174,15 @@ class SourceCore:
 
         The stamps are laid one above the other, so that one call does all.
         """
-        n, side = len(data), data.shape[1]
-        if not n or not apertures:
-            return np.empty((len(apertures), n))
-        tall = np.ascontiguousarray(data.reshape(n * side, side))
-        x, y = self.offsets[:, 0], self.offsets[:, 1] + side * np.arange(n)
-        major, minor = np.array(apertures).T[:, :, None]
-        sums, _, _ = sep.sum_ellipse(tall, x[None], y[None], major, minor, self.orientation_rad, 1.0, subpix=0)
-        return np.asarray(sums, dtype=np.float64)
+        from stream.measure.kernels import ellipse_sums  # with numba, which not every process needs
+
+        axes = np.array(apertures, dtype=np.float64).reshape(-1, 2)
+        if np.isfinite(data.sum()):
+            return ellipse_sums(data, self.offsets, axes, self.orientation_rad)
+        holes = ~np.isfinite(data)
+        sums = ellipse_sums(np.where(holes, 0.0, data), self.offsets, axes, self.orientation_rad)
+        sums[ellipse_sums(holes.astype(np.float64), self.offsets, axes, self.orientation_rad) > _LEAST_SHARE] = np.nan
+        return sums
 
     def missing_on_frame(self, middles: NDArray[np.intp], shape: tuple[int, int]) -> NDArray[np.bool_] | None:
         """Mark pixels that lie on the frame but hold no number; None where there are none."""
