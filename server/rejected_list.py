@@ -30,7 +30,7 @@ class RejectedList:
         self._list = Div(
             text="",
             visible=False,
-            stylesheets=[theme.TEXT_STYLE, theme.LIST_STYLE],
+            stylesheets=[theme.TEXT_STYLE],
             name="rejected",
             sizing_mode="stretch_width",
         )
@@ -56,7 +56,8 @@ def rejected_text(view: NightView) -> str:
     lines = "".join(f"<li>{escape(_with_name(path, sentence))}</li>" for path, sentence in listed)
     more = view.n_rejected - len(listed)
     rest = f"<div class='why'>and {more:,} before these</div>" if more > 0 else ""
-    return f"<ul>{lines}</ul>{rest}"
+    # Whoever has no mouse scrolls what can be focused.
+    return f"<div class='scrolls' tabindex='0' role='region' aria-label='rejected frames'><ul>{lines}</ul>{rest}</div>"
 
 
 def _with_name(path: str, sentence: str) -> str:

@@ -173,8 +173,6 @@ STRIPS_SHOWN_STYLE = """
 """
 
 # Widgets live in shadow trees: the rules of the page do not reach them, its custom properties do.
-LIST_STYLE = ":host { max-height: 38vh; overflow-y: auto; }"
-
 WIDGET_STYLE = f"""
 :host {{ color: var(--text); font: {FONT_SIZE} {FONT}; }}
 .bk-btn {{ background: var(--panel); color: var(--text); border: 1px solid var(--grid);
@@ -227,6 +225,7 @@ ul {{ margin: 4px 0; padding-left: 1.2em; }} li {{ margin-bottom: 3px; overflow-
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: 1px 10px 1px 0; vertical-align: top; overflow-wrap: anywhere; }}
 th {{ color: var(--faint); font-weight: 400; }}
+.scrolls {{ max-height: 38vh; overflow-y: auto; }}
 .bk-clearfix {{ width: 100%; }} table.stars, table.photometers {{ width: 100%; }}
 .photometers td, .photometers th {{ padding: 2px 8px 2px 0; vertical-align: middle; }}
 .photometers button {{ width: 100%; text-align: left; margin: 0; font-size: {FONT_SIZE}; overflow-wrap: anywhere; }}

@@ -42,9 +42,13 @@ def served(out: Path) -> Iterator[str]:
 class NightPage:
     """One browser window on the page of a night."""
 
-    def __init__(self, browser: Browser, address: str, *, width: int = 1280, height: int = 800) -> None:
+    def __init__(
+        self, browser: Browser, address: str, *, width: int = 1280, height: int = 800, touch: bool = False
+    ) -> None:
         self.address = address
-        self.page: Page = browser.new_page(viewport={"width": width, "height": height})
+        self.page: Page = browser.new_page(
+            viewport={"width": width, "height": height}, has_touch=touch, is_mobile=touch
+        )
         self.faults: list[str] = []
         self.addresses: list[str] = []
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))

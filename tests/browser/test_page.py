@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from server.theme import PALETTES
+from tests.browser.accessibility import assert_accessible
 from tests.browser.chromium import chromium
 from tests.browser.page_driver import NightPage, served
 from tests.server.fake_night import FREQUENCY_HZ, KEYS, START_MJD, VARIABLE, FakeNight
@@ -146,6 +147,9 @@ def test_the_page_fits_the_screen(browser: Browser, finished: str, width: int, h
         if width > 820:
             assert page.page.evaluate("document.documentElement.scrollHeight") <= height
         page.keep_picture(f"page-{width}")
+        for tab in ("photometers", "conditions", "spectra"):
+            page.press_tab(tab)
+            assert_accessible(page, f"{theme} {tab}")
         assert page.page.title() == "night · opticam-live"
         page.assert_quiet()
 
