@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from stream.frame_names import is_frame_name
 
-__all__ = ["FolderScan", "is_frame_name", "refusal_of", "safe_name"]
+__all__ = ["FolderScan", "is_frame_name", "refusal_of", "safe_name", "status_of"]
 
 _YIELD_EVERY = 500
+_KNOWN_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -31,11 +34,21 @@ def refusal_of(folder: Path, relative: str) -> str | None:
     if name != relative:
         return f"{name}: a file name of printable characters is required"
     path = folder / relative
+    try:
+        if stat.S_ISREG(status_of(folder, relative, follow=False).st_mode):
+            return None
+    except OSError:
+        return None
     if not path.is_file():
         return f"{name} is not a regular file" if os.path.lexists(path) else None
     if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
         return f"{name} is a link to a file outside of the night's folder"
     return None
+
+
+def status_of(folder: Path, relative: str, *, follow: bool = True) -> os.stat_result:
+    """Size, times and kind of a file of the folder; raises OSError."""
+    return os.stat(f"{folder}/{relative}", follow_symlinks=follow)  # noqa: PTH116  (making a Path takes far longer)
 
 
 class FolderScan:
@@ -58,6 +71,7 @@ class FolderScan:
         self._mtime_ns: dict[str, int] = {}
         self._settled: set[str] = set()
         self._folders: dict[str, list[str]] = {}
+        self._searched: dict[str, tuple[float, bool]] = {}
         self._n_scans = 0
         self.is_reachable = True
 
@@ -74,14 +88,20 @@ class FolderScan:
 
     def is_searched(self, relative: str) -> bool:
         """Whether a file would be found: neither it nor its folder excluded, the folder not hidden or behind a link."""
-        parents = Path(relative).parts[:-1]
-        if any(part.startswith(".") or is_frame_name(part) for part in parents):
+        parent, _, name = relative.rpartition("/")
+        now_s = time.monotonic()
+        known_s, is_searched = self._searched.get(parent, (-math.inf, False))
+        if now_s - known_s > _KNOWN_S:
+            is_searched = self._is_folder_searched(Path(parent).parts)
+            self._searched[parent] = (now_s, is_searched)
+        return is_searched and not self._is_excluded(name, f"{self._folder}/{relative}")
+
+    def _is_folder_searched(self, parts: tuple[str, ...]) -> bool:
+        if any(part.startswith(".") or is_frame_name(part) for part in parts):
             return False
-        place = self._folder.joinpath(*parents).resolve()
-        return place == self._folder.resolve().joinpath(*parents) and not (
-            (parents and any(place.is_relative_to(excluded) for excluded in self._exclude))
-            or self._is_excluded(Path(relative).name, self._folder / relative)
-        )
+        place = self._folder.joinpath(*parts).resolve()
+        is_excluded = bool(parts) and any(place.is_relative_to(excluded) for excluded in self._exclude)
+        return place == self._folder.resolve().joinpath(*parts) and not is_excluded
 
     def _is_excluded(self, name: str, path: str | Path) -> bool:
         """Whether a file or folder is left out; its name alone tells of most that it is not, without a look at it."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stream.frame_names import parse_frame_name
-from stream.night.folder_scan import refusal_of
+from stream.night.folder_scan import refusal_of, status_of
 from stream.night.ledger_sets import KnownFile
 
 _RECENT_S = 30.0
@@ -68,6 +68,8 @@ class LaterLooks:
         changed = []
         for entry in self._recent:
             _, name, then = entry
+            if self._has(name, then):
+                continue
             now = self._stamp(name)
             if now is not None and now != then:
                 changed.append(entry)
@@ -80,6 +82,14 @@ class LaterLooks:
         while not self._added.empty():
             path, known = self._added.get()
             self._reopenable[parse_frame_name(path).file] = (known.size_bytes, known.mtime_ns)
+
+    def _has(self, name: str, then: tuple[int, int]) -> bool:
+        """Whether a file is as it was then; one look, because most are and hundreds are asked for at each scan."""
+        try:
+            status = status_of(self._folder, name)
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == then
 
     def _stamp(self, name: str) -> tuple[int, int] | None:
         if refusal_of(self._folder, name) is not None:

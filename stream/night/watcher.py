@@ -14,25 +14,15 @@ under a name of its own. After a restart such a file is listed again, and what t
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from stream.errors import FrameIncompleteError, FrameRejectedError
@@ -40,18 +30,12 @@ from stream.instruments import Instrument
 from stream.measure.compressed import gzip_ends, is_gzip
 from stream.measure.frames import FramePeek, list_frames
 from stream.messages import FrameArrived
-from stream.night.folder_scan import FolderScan, is_frame_name, refusal_of, safe_name
+from stream.night.folder_events import observe
+from stream.night.folder_scan import FolderScan, refusal_of, safe_name, status_of
 from stream.night.later_looks import LaterLooks
 from stream.night.ledger_sets import KnownFile
 
-_EVENTS: list[type[FileSystemEvent]] = [
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-]
-_CHECK_EVERY_S = 0.05
+_CHECK_EVERY_S, _NOTICE_EVERY_S = 0.05, 0.2
 _SCAN_SHARE = 0.1
 _DELIVERED_AT_ONCE = 2000
 _HINTS_EVERY = 16
@@ -146,7 +130,8 @@ class Watcher:
         self._deliver, self._known = deliver, known
         self._later = LaterLooks(folder, reopenable)
         self._scan = FolderScan(folder, *(exclude if isinstance(exclude, tuple) else (exclude,)))
-        self._hints: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
+        self._closed: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._created: deque[str] = deque()
         self._candidates: dict[str, _Candidate] = {}
         self._stopped = threading.Event()
         self._observer: BaseObserver | None = None
@@ -156,13 +141,13 @@ class Watcher:
     def start(self) -> None:
         """Start watching; the folder must exist."""
         if self._settings.use_events and not self._settings.finite:
-            self._start_observer()
+            self._observer = observe(self._folder, lambda relative, closed: self.hint(relative, closed=closed))
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
-        self._hints.put((_SCAN_MARK, False))
+        self._closed.put(_SCAN_MARK)
         if self._observer is not None:
             self._observer.stop()
             self._observer.join(2.0)
@@ -170,8 +155,14 @@ class Watcher:
             self._thread.join(2.0)
 
     def hint(self, relative: str, *, closed: bool) -> None:
-        """Look at a file soon; safe to call from any thread."""
-        self._hints.put((relative, closed))
+        """Look at a file, at once if it was closed; safe to call from any thread."""
+        if not self.is_searched(relative):
+            return
+        if closed:
+            self._closed.put(relative)
+        else:
+            # Nobody is woken: most are closed a moment later.
+            self._created.append(relative)
 
     def watch_again(self, path: str, known: KnownFile) -> None:
         """Take a rejected frame again when its file is no longer `known`; safe to call from any thread."""
@@ -186,18 +177,6 @@ class Watcher:
     def is_searched(self, relative: str) -> bool:
         """Whether the scan would find a file of this name."""
         return self._scan.is_searched(relative)
-
-    def _start_observer(self) -> None:
-        observer = Observer()
-        try:
-            observer.schedule(_Handler(self, self._folder), self._folder, recursive=True, event_filter=_EVENTS)
-            observer.start()
-        except OSError as error:
-            _log.warning(
-                "no events from %s (%s): it is searched every %g s", self._folder, error, self._settings.scan_s
-            )
-            return
-        self._observer = observer
 
     def _run(self) -> None:
         try:
@@ -228,7 +207,7 @@ class Watcher:
                 next_scan_s = now_s + max(self._settings.scan_s, took_s / _SCAN_SHARE)
             self._check_candidates()
             wait_s = next_scan_s - time.monotonic()
-            self._take_hints(min(wait_s, _CHECK_EVERY_S) if self._candidates else wait_s)
+            self._take_hints(min(wait_s, _CHECK_EVERY_S if self._candidates else _NOTICE_EVERY_S))
 
     def _take_scan(self) -> None:
         for name in self._scan.new_names():
@@ -239,19 +218,26 @@ class Watcher:
         self._later.log_changes()
 
     def _take_hints(self, wait_s: float) -> list[str]:
-        """Make candidates of the files that were hinted at, after waiting for the first; return the closed ones."""
-        closed_names = []
+        """Make candidates of the files that were hinted at, after waiting for one; return the closed ones."""
+        closed = []
         try:
-            name, closed = self._hints.get(timeout=wait_s) if wait_s > 0.0 else self._hints.get_nowait()
+            closed.append(self._closed.get(timeout=wait_s) if wait_s > 0.0 else self._closed.get_nowait())
             while True:
-                is_known = safe_name(name) in self._known
-                if name and (not is_known or self._later.is_another(name)):
-                    candidate = self._candidates.setdefault(name, _Candidate(again=is_known))
-                    candidate.closed = candidate.closed or closed
-                    closed_names += [name] if closed else []
-                name, closed = self._hints.get_nowait()
+                closed.append(self._closed.get_nowait())
         except queue.Empty:
-            return closed_names
+            pass
+        while self._created:
+            self._note_hint(self._created.popleft(), closed=False)
+        return [name for name in closed if self._note_hint(name, closed=True)]
+
+    def _note_hint(self, name: str, *, closed: bool) -> bool:
+        """Make a candidate of a file, unless it has arrived and is still the same; whether it is one."""
+        is_known = safe_name(name) in self._known
+        if not name or (is_known and not self._later.is_another(name)):
+            return False
+        candidate = self._candidates.setdefault(name, _Candidate(again=is_known))
+        candidate.closed = candidate.closed or closed
+        return True
 
     def _check_hinted(self) -> None:
         """Deliver what was closed just now: it must not wait until a backlog was looked through."""
@@ -295,7 +281,7 @@ class Watcher:
         """Return what arrived if the file has arrived; note if it is gone."""
         refusal = refusal_of(self._folder, name)
         try:
-            status = (self._folder / name).lstat() if refusal else (self._folder / name).stat()
+            status = status_of(self._folder, name, follow=refusal is None)
         except OSError:
             candidate.gone = True
             return None
@@ -355,23 +341,6 @@ class Watcher:
         except Exception:  # noqa: BLE001  (one file must not end the night; the worker meets the same)
             _log.exception("header of %s", peek.name)
         return FrameArrived(peek.name, message.size_bytes, message.mtime_ns, time.time(), key, mjd)
-
-
-class _Handler(FileSystemEventHandler):
-    """Turns events into hints."""
-
-    def __init__(self, watcher: Watcher, folder: Path) -> None:
-        self._watcher, self._folder = watcher, folder
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        """Pass on names of frames that the scan would find too; a new folder is left to the scan."""
-        text = event.dest_path or event.src_path
-        path = Path(os.fsdecode(text))
-        if event.is_directory or not is_frame_name(path.name) or not path.is_relative_to(self._folder):
-            return
-        relative = path.relative_to(self._folder).as_posix()
-        if self._watcher.is_searched(relative):
-            self._watcher.hint(relative, closed=isinstance(event, FileClosedEvent | FileMovedEvent))
 
 
 def _in_order(arrivals: list[Arrival]) -> list[Arrival]:
