@@ -104,8 +104,10 @@ class ApiHandler(RequestHandler):
         return finite_number(name, text) if text else default
 
     async def feed(self) -> Feed:
-        """The night that is asked for; opening one reads its ledger, which nobody else should wait for."""
-        return await asyncio.to_thread(self.nights.feed, self.text("night"))
+        """The night that is asked for, once it was read, for which nobody else has to wait."""
+        feed = self.nights.open(self.text("night"))
+        await asyncio.shield(asyncio.wrap_future(feed.reading))
+        return feed
 
     async def later(self, future: Future[_Found]) -> _Found:
         """Wait for work on another thread."""
@@ -339,8 +341,10 @@ class HealthHandler(ApiHandler):
         if not self.nights.is_single and not self.text("night"):
             self.say({"status": "ok"})
             return
-        feed = await self.feed()
-        if feed.view.notices or not feed.is_alive:
+        feed = self.nights.open(self.text("night"))
+        if not feed.reading.done():
+            self.refuse(503, "the night so far is being read")
+        elif feed.view.notices or not feed.is_alive:
             self.refuse(503, "; ".join(feed.view.notices) or "the page no longer follows the night")
         else:
             self.say({"status": "ok"})

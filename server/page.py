@@ -6,6 +6,7 @@ import importlib.resources
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -26,13 +27,14 @@ from server.looks import Look
 from server.middle_panel import MiddlePanel
 from server.night_view import NightView
 from server.nights import Nights, NightSummary
+from server.pace import Pace
 from server.rejected_list import RejectedList
 from server.timing_looks import timing_look
 from server.view_state import ViewState, parse_state
 from server.visitor import Role, Visitor, visitor_of
 from stream.errors import ConfigurationError, OpticamLiveError
 
-UPDATE_INTERVAL_MS = 300
+LOOK_INTERVAL_MS = 50
 THEME_COOKIE = "opticam-live-theme"
 
 _FILES = importlib.resources.files("server")
@@ -70,6 +72,7 @@ class Page:
         self._state = state
         self._wanted_span: list[tuple[float, float] | None] = []
         self._paused_at: int | None = None
+        self._due_s = 0.0
         self.health = HealthPanel()
         self.rejected = RejectedList()
         self.controls = CurveControls(state.look, self._look_chosen, self._stay)
@@ -89,6 +92,12 @@ class Page:
         """Return the models that the template places, each by its name."""
         panels = (self.health, self.controls, self.curves, self.middle, self.field)
         return [*(panel.root for panel in panels), *self.rejected.roots]
+
+    def refresh(self, pace: Pace) -> None:
+        """Update the page, if it is its turn."""
+        if time.perf_counter() >= self._due_s:
+            pace.timed(self.update)
+            self._due_s = time.perf_counter() + pace.interval_s
 
     def update(self) -> None:
         """Bring every panel to the newest snapshot; costs little where nothing changed."""
@@ -167,7 +176,7 @@ def make_document(document: Document, nights: Nights) -> None:
     palette = theme.PALETTES[theme_name({} if request is None else request.cookies)]
     name = b"".join(arguments.get("night", [])[-1:]).decode("utf-8", "replace")
     try:
-        feed = nights.feed(name)
+        feed = nights.open(name)
     except OpticamLiveError as problem:
         document.title = "opticam-live"
         document.template = _PROBLEM
@@ -191,7 +200,9 @@ def make_document(document: Document, nights: Nights) -> None:
     for root in page.roots():
         document.add_root(root)
     document.js_on_event(DocumentReady, page.field.named)
-    document.add_periodic_callback(page.update, UPDATE_INTERVAL_MS)
+    nights.pace.open_page()
+    document.on_session_destroyed(lambda _context: nights.pace.close_page())
+    document.add_periodic_callback(partial(page.refresh, nights.pace), LOOK_INTERVAL_MS)
 
 
 def styles_of(palette: theme.Palette) -> dict[str, Any]:
@@ -228,6 +239,8 @@ def _n_frames(view: NightView) -> int:
 
 
 def _awaited(view: NightView) -> str:
+    if view.is_being_read:
+        return "<b>The night so far is read; its light curves appear in a moment.</b>"
     awaited = () if view.status is None else view.status.awaited
     lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in awaited)
     return f"<b>Light curves appear here as soon as a catalog is built.</b><ul>{lines}</ul>"

@@ -101,7 +101,8 @@ def _serve(nights: Nights, port: int, access: PageAccess, announce: Callable[[st
     server, port = make_server(nights, port, access=access, tokens=tokens)
     on_stop_signals(lambda: loop.add_callback_from_signal(loop.stop))
     if nights.is_single:
-        nights.feed()
+        # Read while the server starts: a browser may come before it is done, and is told so.
+        nights.open()
     server.start()
     for line in announcements(access, port, tokens):
         announce(line)
