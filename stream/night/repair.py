@@ -27,7 +27,7 @@ from stream.messages import ENCODER, Catalog, FrameArrived, FrameMeasured
 from stream.night import ledger_schema as schema
 from stream.night.ledger_alerts import TABLE as ALERT_TABLE
 from stream.night.night_folder import CATALOG_FOLDER, RECIPE_FILE
-from stream.night.salvage import readable_rows
+from stream.night.salvage import readable_rows, whole_file
 
 _PROBLEMS_SHOWN = 3
 _CATALOG = msgspec.msgpack.Decoder(Catalog)
@@ -109,7 +109,7 @@ def find_damage(path: Path) -> tuple[str, ...]:
                 ]
     except sqlite3.DatabaseError as error:
         return (str(error),)
-    return tuple(" ".join(text.split()) for text in found)
+    return tuple(" ".join(text.removeprefix("*** in database main ***").split()) for text in found)
 
 
 @dataclass(slots=True)
@@ -139,17 +139,16 @@ def _read(path: Path) -> _Rows:
     if not path.is_file():
         return nothing
     try:
-        connection = _connect(path)
+        with whole_file(path) as readable, closing(_connect(readable)) as connection:
+            rows = {
+                table: readable_rows(connection, table, readable.stat().st_size)
+                for table in ("measurement_set", "catalog", "frame", "outcome", "alert")
+            }
+            named = None
+            with suppress(sqlite3.DatabaseError):
+                named = connection.execute("SELECT value FROM night WHERE name = 'folder'").fetchone()
     except sqlite3.DatabaseError:
         return nothing
-    with closing(connection):
-        rows = {
-            table: readable_rows(connection, table, path.stat().st_size)
-            for table in ("measurement_set", "catalog", "frame", "outcome", "alert")
-        }
-        named = None
-        with suppress(sqlite3.DatabaseError):
-            named = connection.execute("SELECT value FROM night WHERE name = 'folder'").fetchone()
     return _Rows(
         folder=str(named[0]) if named is not None else None,
         sets=_by_number(rows["measurement_set"], "set_id"),

@@ -13,7 +13,7 @@ import pytest
 from stream.config import FORCED_PHOTOMETERS, PhotometerSettings, Recipe
 from stream.errors import Reason
 from stream.instruments import OPTICAM_MX
-from stream.messages import FrameRejected
+from stream.messages import FrameMeasured, FrameRejected
 from tests.faults.comparison import differences, outcomes_of
 from tests.faults.conftest import Report, names
 from tests.faults.whole_night import SEED, SimulatedNight, Watch, kill_all, put
@@ -32,17 +32,17 @@ import signal
 
 import numpy as np
 
-SEGFAULT_MJD, KILLED_MJD, GREEDY_MJD = {times!r}
+VICTIMS = {victims!r}
 
 
 class Poison:
     def measure(self, stamps):
-        at = stamps.facts.time_mjd_utc
-        if abs(at - SEGFAULT_MJD) < 1e-9:
+        how = VICTIMS.get((stamps.facts.key, stamps.facts.time_mjd_utc))
+        if how == "segfault":
             ctypes.string_at(0)
-        if abs(at - KILLED_MJD) < 1e-9:
+        if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory runs out
-        if abs(at - GREEDY_MJD) < 1e-9:
+        if how == "greedy":
             np.ones((1 << 20, 1 << 20))
         n_sources = len(stamps.xy)
         return np.ones(n_sources), np.ones(n_sources)
@@ -88,8 +88,12 @@ def write_poison(night: SimulatedNight, folder: Path) -> tuple[list[str], Path]:
     """Write the photometer and the recipe that asks for it; return the names of its three victims, and the recipe."""
     victims = [night.frames[index].name for index in (40, 80, 120)]
     outcomes = outcomes_of(night.undisturbed)
-    times = tuple(getattr(outcomes[name], "time_mjd_utc", 0.0) for name in victims)
-    (folder / "poison.py").write_text(POISON.format(times=times))
+    times: dict[tuple[str, float], str] = {}
+    for name, how in zip(victims, ("segfault", "killed", "greedy"), strict=True):
+        outcome = outcomes[name]
+        assert isinstance(outcome, FrameMeasured)
+        times[outcome.key, outcome.time_mjd_utc] = how
+    (folder / "poison.py").write_text(POISON.format(victims=times))
     photometers = (*FORCED_PHOTOMETERS, PhotometerSettings(kind="poison:Poison"))
     recipe = folder / "recipe.toml"
     recipe.write_text(Recipe(instrument=OPTICAM_MX(), photometers=photometers).to_toml())
