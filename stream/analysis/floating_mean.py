@@ -20,15 +20,17 @@ def transformed_sums(good: TimeSeries, origin_s: float, *, level: float, grid: G
     from finufft import nufft1d1
 
     time, weights = good.time_s - origin_s, good.flux_err**-2
+    # The transform counts its modes from -n/2.
+    middle_hz = grid.first_hz + grid.step_hz * (grid.n_frequencies // 2)
 
     def transform(values: FloatArray, factor: float) -> np.ndarray:
-        # The transform counts its modes from -n/2.
-        centre = factor * (grid.first_hz + grid.step_hz * (grid.n_frequencies // 2))
-        start = values * np.exp(2.0j * math.pi * np.remainder(centre * time, 1.0))
+        start = values * np.exp(2.0j * math.pi * np.remainder(factor * middle_hz * time, 1.0))
         angle = 2.0 * math.pi * np.remainder(factor * grid.step_hz * time, 1.0)
         return np.asarray(nufft1d1(angle, start, grid.n_frequencies, eps=1e-9, isign=1, nthreads=1))
 
-    return np.stack([transform(weights, 1.0), transform(weights * (good.flux - level), 1.0), transform(weights, 2.0)])
+    # Two at once, at the same angles, are a third cheaper than one after the other.
+    single = transform(np.stack([weights, weights * (good.flux - level)]), 1.0)
+    return np.concatenate([single, transform(weights, 2.0)[np.newaxis]])
 
 
 def explained_variance(sums: np.ndarray, total_weight: float, mean: float) -> FloatArray:

@@ -112,9 +112,11 @@ def _medians(flux: FloatArray, low: IntArray, high: IntArray) -> FloatArray:
 
     A sorted window that points enter and leave costs a twentieth of medians made anew.
     """
-    values, window, medians = flux.tolist(), list[float](), np.empty(len(low))
-    begin = end = 0
-    for index, (first, last) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+    medians = np.empty(len(low))
+    if not len(low):
+        return medians
+    values, window, begin, end = flux[low[0] : high[-1]].tolist(), list[float](), 0, 0
+    for index, (first, last) in enumerate(zip((low - low[0]).tolist(), (high - low[0]).tolist(), strict=True)):
         if first >= end:
             window, begin, end = [], first, first
         for value in values[end:last]:

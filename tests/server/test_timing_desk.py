@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from astropy.timeseries import LombScargle
 
-from benchmarks.timing import BUDGET_S, made_light_curves
 from server.looks import Look
 from server.spectrum_views import SpectrumMaker
 from server.timing_desk import ATTENTION_S, INTERVAL_S, TimingDesk
@@ -215,30 +213,6 @@ def test_a_trend_that_cannot_be_fitted_is_a_sentence() -> None:
     assert maker.view.sentence == (
         "1:g: detrending by airmass needs an airmass: site and pointing must be known, none is"
     )
-
-
-def test_the_spectra_of_a_page_are_brought_up_to_date_in_time() -> None:
-    """3 keys of 20,000 points with levels and peaks: 50 ms on an idle machine, an eighth of astropy's default."""
-    keys = made_light_curves(20_050)
-    makers = [SpectrumMaker(f"{number}:g") for number in range(len(keys))]
-
-    def refreshed(n_points: int) -> float:
-        parts = [TimeSeries(each.time_s[:n_points], each.flux[:n_points], each.flux_err[:n_points]) for each in keys]
-        airmass = np.full(n_points, np.nan)
-        started = time.process_time()
-        for maker, part in zip(makers, parts, strict=True):
-            maker.make(part, airmass, n_points)
-        return time.process_time() - started
-
-    refreshed(20_000)
-    seconds = [refreshed(20_003 + 3 * number) for number in range(10)]
-    started = time.process_time()
-    for each in keys:
-        LombScargle(each.time_s, each.flux, each.flux_err).autopower(nyquist_factor=1)
-    astropy_s = time.process_time() - started
-    print(f"page {1e3 * min(seconds):.1f} ms, median {1e3 * np.median(seconds):.1f}, astropy {1e3 * astropy_s:.1f} ms")  # noqa: T201
-    assert min(seconds) < astropy_s / 8.0
-    assert min(seconds) < 1.5 * BUDGET_S  # time of the processor, which others' work lengthens by its share of caches
 
 
 def test_views_of_another_stretch_of_time_are_others() -> None:

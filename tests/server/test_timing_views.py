@@ -120,7 +120,7 @@ def test_light_curves_without_a_message_are_sentences_without_points(kind: str, 
 @pytest.mark.parametrize("kind", ["dynamic", "lags", "fold", "transit"])
 @pytest.mark.parametrize("case", ["gap", "duplicates"])
 def test_gaps_longer_than_the_data_and_repeated_times_leave_right_panels(kind: str, case: str) -> None:
-    keys = []
+    keys: list[KeyStretch] = []
     for each in varying(n_points=600):
         time = each.series.time_s + np.where(each.series.time_s > 300.0, 3000.0, 0.0)
         columns = [
