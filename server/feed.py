@@ -290,6 +290,7 @@ class Feed(Chooser):
             status=night.status,
             rejected=night.rejected,
             n_rejected=night.n_rejected,
+            alerts=night.alerts,
             label=night.label,
             labels=night.labels,
             notes=self._notes.content,

@@ -9,6 +9,8 @@ from html import escape
 from bokeh.models import Div
 
 from server import theme
+from server.ages import age_text
+from server.alert_list import open_text
 from server.night_view import NightView
 from stream.messages import NightStatus
 
@@ -44,7 +46,7 @@ def health_text(view: NightView, now_unix_s: float) -> str:
         if status.state != "finished":
             parts.extend(f"<span class='awaited'>{escape(line)}</span>" for line in status.awaited[:_MOST_AWAITED])
     parts.extend(f"<span class='figure bad'><b>{escape(notice)}</b></span>" for notice in view.notices)
-    return f"<div class='health'>{''.join(parts)}</div>"
+    return f"<div class='health'>{''.join(parts)}</div>{open_text(view.alerts, now_unix_s)}"
 
 
 def _state(status: NightStatus, now_unix_s: float) -> str:
@@ -75,12 +77,3 @@ def _figures(status: NightStatus, view: NightView, now_unix_s: float) -> list[st
         f"<span class='figure{' bad' if bad else ''}'><span>{name}</span> <b>{value}</b></span>"
         for name, value, bad in figures
     ]
-
-
-def age_text(age_s: float) -> str:
-    """An age in the unit that suits it: ``3 s``, ``12 min``, ``5.2 h``, ``4 days``."""
-    if age_s < 120.0:
-        return f"{max(age_s, 0.0):.0f} s"
-    if age_s < 7200.0:
-        return f"{age_s / 60.0:.0f} min"
-    return f"{age_s / 3600.0:.1f} h" if age_s < 172800.0 else f"{age_s / 86400.0:.0f} days"

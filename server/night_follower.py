@@ -13,6 +13,7 @@ from server.conditions import ConditionColumns
 from server.night_model import NightModel
 from server.solving import Solver
 from server.subscription import Heard
+from stream.alerts import Alert
 from stream.messages import Catalog, CatalogBuilt, FrameMeasured, FrameRejected, NightStatus, Selection
 from stream.night.night_reader import NightReader
 
@@ -67,6 +68,8 @@ class NightFollower:
         self.rejected: tuple[tuple[str, str], ...] = ()
         """File and sentence of the newest rejected frames, newest first."""
         self.n_rejected = 0
+        self.alerts: tuple[Alert, ...] = ()
+        """Newest first, those of the past included."""
         self.is_read = False
         """Whether the night so far was read."""
         self._set = 0
@@ -102,6 +105,9 @@ class NightFollower:
 
     def follow_ledger(self, selection: Selection, *, is_connected: bool) -> None:
         """Take what the ledger has more; read all of it at first, and when another set of measurements was begun."""
+        alerts = self._reader.alerts()
+        if [(alert.number, alert.is_open) for alert in alerts] != [(old.number, old.is_open) for old in self.alerts]:
+            self.alerts, self._is_changed = alerts, True
         if not self.is_read or self._reader.newest_set() != self._set:
             self._read_night(selection)
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from server.curve_views import CurveView
 from server.looks import Look
+from stream.alerts import Alert
 from stream.analysis.choice import KeyChoice
 from stream.messages import Catalog, FloatArray, NightStatus
 from stream.notes import Note
@@ -39,6 +40,8 @@ class NightView:
     rejected: tuple[tuple[str, str], ...] = ()
     """File and sentence of the newest rejected frames, newest first."""
     n_rejected: int = 0
+    alerts: tuple[Alert, ...] = ()
+    """Newest first, those of the past included."""
     notices: tuple[str, ...] = ()
     label: str = ""
     """The photometer that is shown unless a look asks for another."""

@@ -17,11 +17,13 @@ from bokeh.models import CustomJS, Div, TextInput
 from bokeh.themes import Theme
 
 from server import theme
+from server.ages import age_text
+from server.alert_list import AlertList
 from server.columns import Columns
 from server.curve_controls import CurveControls
 from server.door import visit_of
 from server.field_panel import FieldPanel
-from server.health_panel import HealthPanel, age_text
+from server.health_panel import HealthPanel
 from server.light_curve_panel import LightCurvePanel
 from server.looks import Look
 from server.middle_panel import MiddlePanel
@@ -74,6 +76,7 @@ class Page:
         self._paused_at: int | None = None
         self._due_s = 0.0
         self.health = HealthPanel()
+        self.alerts = AlertList()
         self.rejected = RejectedList()
         self.controls = CurveControls(state.look, self._look_chosen, self._stay)
         self.controls.pause.on_change("active", lambda _name, _old, active: self._pause(bool(active)))
@@ -91,7 +94,7 @@ class Page:
     def roots(self) -> list[Any]:
         """Return the models that the template places, each by its name."""
         panels = (self.health, self.controls, self.curves, self.middle, self.field)
-        return [*(panel.root for panel in panels), *self.rejected.roots]
+        return [*(panel.root for panel in panels), *self.alerts.roots, *self.rejected.roots]
 
     def refresh(self, pace: Pace) -> None:
         """Update the page, if it is its turn."""
@@ -111,6 +114,7 @@ class Page:
             return
         view = self._feed.view
         self.health.update(view)
+        self.alerts.update(view)
         self.rejected.update(view)
         if self._paused_at is not None:
             self.controls.say_paused(max(0, _n_frames(view) - self._paused_at))

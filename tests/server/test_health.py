@@ -7,9 +7,12 @@ import math
 import msgspec
 import pytest
 
-from server.health_panel import age_text, health_text
+from server.ages import age_text
+from server.alert_list import list_text, open_text
+from server.health_panel import health_text
 from server.night_view import NightView
 from server.spectrum_views import significant
+from stream.alerts import Alert, AlertKind
 from stream.messages import NightStatus
 
 STATUS = NightStatus(
@@ -56,6 +59,23 @@ def test_unknown_figures_are_not_shown_as_numbers() -> None:
 
 def test_notices_are_escaped() -> None:
     assert "<script>" not in health_text(NightView("night", notices=("<script>alert(1)</script>",)), 0.0)
+
+
+CLOUDS = Alert(7, AlertKind.CLOUDS, "1:g", "transparency 0.5 <b> (threshold 20 %)", 0.0, time_mjd_utc=60270.0)
+OVER = Alert(6, AlertKind.DISK, "/data", "1.0 GB are free", 10.0, 70.0, ended="there is room again")
+
+
+def test_alerts_that_last_stand_in_the_line_with_their_age_and_all_of_them_in_the_list() -> None:
+    text = health_text(NightView("night", status=STATUS, alerts=(CLOUDS, OVER)), 1001.0)
+    for words in ("<b>clouds 1:g</b>", "for 17 min", "transparency 0.5 &lt;b&gt; (threshold 20 %)"):
+        assert words in text
+    assert "disk" not in text
+    assert open_text([OVER], 1001.0) == ""
+    listed = list_text([CLOUDS, OVER])
+    for words in ("<td>00:00:00</td><td>lasts</td>", "<td>00:00:10</td><td>00:01:10</td>", "there is room again"):
+        assert words in listed
+    many = [msgspec.structs.replace(CLOUDS, subject=f"{number}:g") for number in range(9)]
+    assert "and 5 more" in open_text(many, 1.0)
 
 
 @pytest.mark.parametrize(
