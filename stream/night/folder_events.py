@@ -35,8 +35,55 @@ Hint = Callable[[str, bool], None]
 """Takes a path relative to the folder, and whether the file was closed or moved in just now."""
 
 
-def observe(folder: Path, hint: Hint) -> BaseObserver | None:
-    """Call `hint` for each event of a frame below `folder`, from a thread of its own; None where there are no events.
+class FolderEvents:
+    """Events of the frames below a folder, also of one that takes its place: a disk that was mounted again.
+
+    Parameters
+    ----------
+    hint : callable
+        Called for each event, from a thread of its own.
+    """
+
+    def __init__(self, folder: Path, hint: Hint) -> None:
+        self._folder, self._hint = folder, hint
+        self._place: tuple[int, int] | None = None
+        self._observer: BaseObserver | None = None
+
+    def start(self) -> None:
+        """Follow the folder; where it has no events, a line of the log says so."""
+        self._place, self._observer = _place_of(self._folder), _observe(self._folder, self._hint)
+
+    def renew(self) -> bool:
+        """Follow what is called so now, if it is not what was followed; whether it was renewed."""
+        place = _place_of(self._folder)
+        # A folder that was deleted and made again may get the number of the old one; who followed that has ended.
+        ended = self._observer is not None and not all(emitter.is_alive() for emitter in self._observer.emitters)
+        if place is None or (place == self._place and not ended):
+            return False
+        self.stop()
+        self.start()
+        _log.warning("%s is another folder than it was: its events are followed from now on", self._folder)
+        return True
+
+    def stop(self) -> None:
+        """Follow nothing any more; safe to call twice."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.stop()
+            observer.join(2.0)
+
+
+def _place_of(folder: Path) -> tuple[int, int] | None:
+    """Device and number of a folder; None where it is gone."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _observe(folder: Path, hint: Hint) -> BaseObserver | None:
+    """Call `hint` for each event of a frame below `folder`; None where there are no events.
 
     Folders are left to the scan: what lay in a new one before it was watched has no events.
     """

@@ -23,14 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from watchdog.observers.api import BaseObserver
-
 from stream.errors import FrameIncompleteError, FrameRejectedError
 from stream.instruments import Instrument
 from stream.measure.compressed import gzip_ends, is_gzip
 from stream.measure.frames import FramePeek, list_frames
 from stream.messages import FrameArrived
-from stream.night.folder_events import observe
+from stream.night.folder_events import FolderEvents
 from stream.night.folder_scan import FolderScan, refusal_of, safe_name, status_of
 from stream.night.later_looks import LaterLooks
 from stream.night.ledger_sets import KnownFile
@@ -134,25 +132,25 @@ class Watcher:
         self._created: deque[str] = deque()
         self._candidates: dict[str, _Candidate] = {}
         self._stopped = threading.Event()
-        self._observer: BaseObserver | None = None
+        follows = self._settings.use_events and not self._settings.finite
+        self._events = FolderEvents(folder, self._hint_of_event) if follows else None
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
         self.failure: Exception | None = None
 
     def start(self) -> None:
         """Start watching; the folder must exist."""
-        if self._settings.use_events and not self._settings.finite:
-            self._observer = observe(self._folder, lambda relative, closed: self.hint(relative, closed=closed))
+        if self._events is not None:
+            self._events.start()
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
         self._closed.put(_SCAN_MARK)
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join(2.0)
         if self._thread.is_alive():
             self._thread.join(2.0)
+        if self._events is not None:  # after the thread, which may be about to renew them
+            self._events.stop()
 
     def hint(self, relative: str, *, closed: bool) -> None:
         """Look at a file, at once if it was closed; safe to call from any thread."""
@@ -163,6 +161,9 @@ class Watcher:
         else:
             # Nobody is woken: most are closed a moment later.
             self._created.append(relative)
+
+    def _hint_of_event(self, relative: str, closed: bool) -> None:
+        self.hint(relative, closed=closed)
 
     def watch_again(self, path: str, known: KnownFile) -> None:
         """Take a rejected frame again when its file is no longer `known`; safe to call from any thread."""
@@ -210,6 +211,8 @@ class Watcher:
             self._take_hints(min(wait_s, _CHECK_EVERY_S if self._candidates else _NOTICE_EVERY_S))
 
     def _take_scan(self) -> None:
+        if self._events is not None:
+            self._events.renew()  # before the listing: what comes after it has its events
         for name in self._scan.new_names():
             if safe_name(name) not in self._known:
                 self._candidates.setdefault(name, _Candidate())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from astropy.io import fits
 from stream.errors import FrameRejectedError, Reason
 from stream.instruments import OPTICAM_MX, Instrument
 from stream.measure.frames import read_frame
+from stream.night.folder_events import FolderEvents
 from stream.night.folder_scan import FolderScan, is_frame_name, refusal_of, safe_name
 from stream.night.watcher import Arrival, Watcher, WatchSettings
 from tests.measure.packed_files import counts, header, write, write_extensions
@@ -298,6 +300,44 @@ def test_a_folder_that_vanishes_is_searched_again_when_it_is_back(tmp_path: Path
     (tmp_path / "away").rename(folder)
     assert list(scan.new_names()) == ["000001.fit"]
     assert scan.is_reachable
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_events_of_a_folder_that_took_the_place_of_the_first_are_followed(tmp_path: Path, is_deleted: bool) -> None:
+    """As of a disk that was mounted again; the scan alone would find its files after seconds."""
+    folder = tmp_path / "mount"
+    folder.mkdir()
+    events: list[str] = []
+    followed = FolderEvents(folder, lambda relative, closed: events.append(relative))
+    followed.start()
+    try:
+        assert not followed.renew()
+        shutil.rmtree(folder) if is_deleted else folder.rename(tmp_path / "away")
+        wait_until(lambda: not followed.renew(), 5.0)
+        folder.mkdir()
+        wait_until(followed.renew, 10.0, "the new folder")
+        assert not followed.renew()
+        name = write_frame(folder, 1)
+        wait_until(lambda: name in events, 10.0, "an event of the new folder")
+    finally:
+        followed.stop()
+
+
+def test_a_watcher_that_scans_seldom_follows_the_events_of_a_folder_that_is_back(tmp_path: Path) -> None:
+    folder = tmp_path / "mount"
+    folder.mkdir()
+    with watching(folder, WatchSettings(scan_s=1.0)) as inbox:
+        inbox.wait_for(write_frame(folder, 1))
+        folder.rename(tmp_path / "away")
+        folder.mkdir()
+        inbox.wait_for("000001.fit", write_frame(folder, 2))  # by the scan, which follows the new folder from then on
+        delays_s = []
+        for number in range(3, 7):
+            started = time.monotonic()
+            write_frame(folder, number)
+            inbox.wait_for(*(f"{each:06d}.fit" for each in range(1, number + 1)))
+            delays_s.append(time.monotonic() - started)
+    assert sorted(delays_s)[1] < 0.25
 
 
 def test_a_safe_name_is_the_name_itself_wherever_it_can_be() -> None:
