@@ -1,7 +1,8 @@
 """The broker: one loop that carries out what `BrokerState` says.
 
 Arrivals are entered in the ledger before anything else happens to them. Outcomes that came in together are committed
-in one transaction, and published when it stands: what the page shows is in the ledger.
+in one transaction, and published when it stands: what the page shows is in the ledger. While frames queue for a worker
+nobody waits for the newest row, and outcomes are gathered for a fiftieth of a second.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 ARRIVALS_ENDPOINT = "inproc://arrivals"
 _TICK_S = 0.1
 _HELD_UP_S = 0.5
+_GATHERED_S = 0.02
 _STATUS_EVERY_S = 0.5
 _SAVE_STATUS_EVERY_S = 1.0
 _REPLIES_A_ROUND = 200
@@ -123,6 +125,7 @@ class Broker:
         self._poller.register(wire.router, zmq.POLLIN)
         self._poller.register(self.post.receiver, zmq.POLLIN)
         self._outcomes: list[FrameMeasured | FrameRejected] = []
+        self._commit_at_s = 0.0
         self._next_tick_s = self._next_status_s = self._next_save_s = 0.0
         self.n_dropped_messages = 0
         self.status: NightStatus | None = None
@@ -154,6 +157,7 @@ class Broker:
         """
         while keep_on() and not self._state.is_finished:
             self._round()
+        self._commit()
 
     def drain(self, timeout_s: float) -> None:
         """Hand out nothing more, and commit what workers finish within `timeout_s` seconds."""
@@ -161,6 +165,7 @@ class Broker:
         deadline = time.monotonic() + timeout_s
         while self._state.counts().n_in_work and time.monotonic() < deadline:
             self._round()
+        self._commit()
 
     def save_final_status(self, state: str) -> NightStatus:
         """Store and publish the last status of this run."""
@@ -175,8 +180,8 @@ class Broker:
         self.post.close()
 
     def _round(self) -> None:
-        now_s = time.monotonic()
-        ready = dict(self._poller.poll(max(0, math.ceil(1000.0 * (self._next_tick_s - now_s)))))
+        until_s = min(self._next_tick_s, self._commit_at_s) if self._outcomes else self._next_tick_s
+        ready = dict(self._poller.poll(max(0, math.ceil(1000.0 * (until_s - time.monotonic())))))
         if self.post.receiver in ready:
             for arrivals, is_last in self.post.take():
                 self._enter(arrivals)
@@ -184,8 +189,10 @@ class Broker:
                     self._tell(ArrivalsEnded())
         if self._wire.router in ready:
             self._take_replies()
-        self._commit()
-        if time.monotonic() >= self._next_tick_s:
+        now_s = time.monotonic()
+        if not self._state.counts().n_queued or now_s >= self._commit_at_s:
+            self._commit()
+        if now_s >= self._next_tick_s:
             self._tick()
 
     def _tick(self) -> None:
@@ -253,6 +260,8 @@ class Broker:
                 case Send(pid, message):
                     self._send(pid, ENCODER.encode(message))
                 case Commit(outcome):
+                    if not self._outcomes:
+                        self._commit_at_s = time.monotonic() + _GATHERED_S
                     self._outcomes.append(outcome)
                 case SaveCatalog(catalog):
                     self._ledger.save_catalog(catalog)

@@ -168,11 +168,12 @@ class Ledger:
             If it cannot be written; nothing was committed then.
         """
         committed: list[FrameMeasured | FrameRejected] = []
-        sequence, now = self._sequence, time.time()
+        sequence = self._sequence
         with self._transaction():
             for outcome in outcomes:
                 self._clear_reopened(outcome.frame_id)
-                row = schema.outcome_row(outcome, sequence + 1, self._set_id, now)
+                # As near the commit as a row can say it; the rest of the transaction takes a tenth of a millisecond.
+                row = schema.outcome_row(outcome, sequence + 1, self._set_id, time.time())
                 if self._connection.execute(schema.INSERT_OUTCOME, row).rowcount == 1:
                     sequence += 1
                     committed.append(msgspec.structs.replace(outcome, sequence=sequence))
