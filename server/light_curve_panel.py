@@ -18,8 +18,13 @@ from bokeh.models import (
     DatetimeTickFormatter,
     Div,
     HoverTool,
+    Line,
     Range1d,
+    Scatter,
+    Segment,
     Span,
+    Text,
+    VSpan,
 )
 from bokeh.plotting import figure
 
@@ -28,6 +33,7 @@ from server.columns import Columns, change_between
 from server.curve_views import CurveView, empty_columns, on_scale
 from server.looks import SCALES, Look
 from server.night_view import KeyView, NightView
+from server.overlays import Overlay
 from stream.notes import Note
 from stream.timestamps import MJD_OF_UNIX_EPOCH, SECONDS_PER_DAY
 
@@ -66,11 +72,6 @@ class _Strip:
         self._sent: Columns = empty_columns()
         self._drawn: CurveView | None = None
         self._source = ColumnDataSource(data=dict(self._sent), name=f"light_curve_{key}")
-        nothing: dict[str, list[float]] = {"utc_ms": [], "flux": []}
-        self._mean = ColumnDataSource(data=dict(nothing), name=f"mean_{key}")
-        self._check = ColumnDataSource(data=dict(nothing), name=f"check_{key}")
-        self._model = ColumnDataSource(data=dict(nothing), name=f"model_{key}")
-        self._model_drawn: Columns = {}
         self._y_range = Range1d(0.9, 1.1)
         self._time_range = time_range
         self.figure = figure(
@@ -110,20 +111,17 @@ class _Strip:
 
     def _draw(self, colour: str) -> None:
         plot = self.figure
-        plot.segment("utc_ms", "lower", "utc_ms", "upper", source=self._source, color=colour, alpha=0.35)
-        plot.scatter("utc_ms", "flux", source=self._check, size=3, color=self._palette.comparison, marker="square")
-        self._points = plot.scatter(
-            "utc_ms",
-            "flux",
-            source=self._source,
-            size=4.5,
-            color=colour,
-            fill_alpha="fill_alpha",
-            line_alpha=0.9,
-            line_width=0.8,
-        )
-        plot.line("utc_ms", "flux", source=self._mean, color=self._palette.text, line_width=1.8)
-        plot.line("utc_ms", "flux", source=self._model, color=self._palette.accent, line_width=2.2)
+        bars = Segment(x0="utc_ms", y0="lower", x1="utc_ms", y1="upper", line_color=colour, line_alpha=0.35)
+        plot.add_glyph(self._source, bars)
+        self._marks = Scatter(x="utc_ms", y="flux", size=4.5, line_alpha=0.9, line_width=0.8, fill_alpha="fill_alpha")
+        self._marks.update(line_color=colour, fill_color=colour)
+        self._points = plot.add_glyph(self._source, self._marks)
+        over = {"x": "utc_ms", "y": "flux"}
+        self._mean = Overlay(plot, f"mean_{self.key}", Line(**over, line_color=self._palette.text, line_width=1.8))
+        comparison = self._palette.comparison
+        squares = Scatter(**over, size=3, marker="square", line_color=comparison, fill_color=comparison)
+        self._check = Overlay(plot, f"check_{self.key}", squares)
+        self._model = Overlay(plot, f"model_{self.key}", Line(**over, line_color=self._palette.accent, line_width=2.2))
         formatters = {"@utc_ms": "datetime"}
         plot.add_tools(HoverTool(renderers=[self._points], tooltips=_TOOLTIPS, formatters=formatters, mode="mouse"))
 
@@ -152,23 +150,23 @@ class _Strip:
         elif change.kind == "replace":
             self._source.data = dict(curve.columns)
             self._sent = curve.columns
-        for source, columns in ((self._mean, curve.mean), (self._check, curve.check)):
-            if len(columns.get("utc_ms", ())) or len(source.data["utc_ms"]):
-                source.data = dict(columns) or {"utc_ms": [], "flux": []}
+        self._mean.show(curve.mean)
+        self._check.show(curve.check)
         size = 4.5 if len(self._sent["flux"]) < _MANY_POINTS else 3.0
-        if self._points.glyph.size != size:
-            self._points.glyph.size = size
+        if self._marks.size != size:
+            self._marks.size = size
         set_range(self._y_range, curve.y_range)
         self._drawn = curve
 
     def show_model(self, model: Columns, curve: CurveView, look: Look) -> None:
         """Draw a model of the relative flux on the scale of the curve; an empty one takes it away."""
-        if not model and not len(self._model.data["utc_ms"]):
+        drawn = self._model.data
+        if not model:
+            self._model.show({})
             return
-        flux = on_scale(np.asarray(model["flux"]), look, curve.unit) if model else np.empty(0)
-        fresh = {"utc_ms": model["utc_ms"] if model else np.empty(0), "flux": flux}
-        if not all(np.array_equal(fresh[name], self._model_drawn.get(name, ())) for name in fresh):
-            self._model.data, self._model_drawn = dict(fresh), fresh
+        fresh = {"utc_ms": model["utc_ms"], "flux": on_scale(np.asarray(model["flux"]), look, curve.unit)}
+        if not all(np.array_equal(fresh[name], drawn.get(name, ())) for name in fresh):
+            self._model.show(fresh)
 
     def frame_at(self, event: PointEvent) -> int | None:
         """Number of the frame whose point was clicked, or of the nearest one within reach of a finger."""
@@ -227,7 +225,7 @@ class LightCurvePanel:
     ) -> None:
         self._palette = palette
         self._zoomed, self.clicked = zoomed, clicked
-        self._notes = ColumnDataSource(data={"utc_ms": [], "top": [], "text": []}, name="notes")
+        self._notes: list[Overlay] = []
         self.time_range = Range1d(0.0, 1.0, name="time_range")
         self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
         self._strips: dict[str, _Strip] = {}
@@ -253,16 +251,16 @@ class LightCurvePanel:
 
     def _show_notes(self, notes: tuple[Note, ...]) -> None:
         """Draw notes as lines through all strips, with their words in the first."""
-        if not self._strips or not (notes or len(self._notes.data["text"])):
+        if not notes:
+            for overlay in self._notes:
+                overlay.show({})
             return
-        top = next(iter(self._strips.values())).top
-        fresh = {
-            "utc_ms": [(note.time_mjd_utc - MJD_OF_UNIX_EPOCH) * SECONDS_PER_DAY * 1e3 for note in notes],
-            "top": [top] * len(notes),
-            "text": [note.text for note in notes],
-        }
-        if fresh != self._notes.data:
-            self._notes.data = fresh
+        tops = [next(iter(self._strips.values())).top] * len(notes) if self._strips else []
+        at_ms = [(note.time_mjd_utc - MJD_OF_UNIX_EPOCH) * SECONDS_PER_DAY * 1e3 for note in notes]
+        fresh: dict[str, list[Any]] = {"utc_ms": at_ms, "top": tops, "text": [note.text for note in notes]}
+        for overlay in self._notes:
+            if fresh != overlay.data:
+                overlay.show(fresh)
 
     def show_models(self, models: Mapping[str, Columns], curves: Mapping[str, CurveView], look: Look) -> None:
         """Draw a model on every light curve that has one."""
@@ -294,9 +292,9 @@ class LightCurvePanel:
 
     def _new_strip(self, key: str) -> _Strip:
         strip = _Strip(key, palette=self._palette, time_range=self.time_range, cursor=self._cursor)
-        strip.figure.vspan("utc_ms", source=self._notes, color=self._palette.accent, line_dash="dashed", line_alpha=0.7)
-        if not self._strips:
-            self._write_notes_on(strip)
+        lines = VSpan(x="utc_ms", line_color=self._palette.accent, line_dash="dashed", line_alpha=0.7)
+        words = () if self._strips else (self._words_of_notes(),)
+        self._notes.append(Overlay(strip.figure, "" if self._strips else "notes", lines, *words))
         strip.figure.on_event(RangesUpdate, lambda event: self._zoomed((float(event.x0), float(event.x1))))
         strip.figure.on_event(Reset, lambda _event: self._zoomed(None))
 
@@ -310,12 +308,11 @@ class LightCurvePanel:
         strip.figure.on_event(DoubleTap, clicked)
         return strip
 
-    def _write_notes_on(self, strip: _Strip) -> None:
-        strip.figure.text(
-            "utc_ms",
-            "top",
+    def _words_of_notes(self) -> Text:
+        return Text(
+            x="utc_ms",
+            y="top",
             text="text",
-            source=self._notes,
             text_color=self._palette.accent,
             text_font=value(theme.FONT),
             text_font_size="11px",

@@ -201,8 +201,10 @@ def make_document(document: Document, nights: Nights) -> None:
         nonce="" if visit is None else visit.nonce,
     )
     document.theme = Theme(json=theme.plot_theme(palette))
-    for root in page.roots():
-        document.add_root(root)
+    # Models are counted once, in the place of once a root.
+    with document.models.freeze():
+        for root in page.roots():
+            document.add_root(root)
     document.js_on_event(DocumentReady, page.field.named)
     nights.pace.open_page()
     document.on_session_destroyed(lambda _context: nights.pace.close_page())
