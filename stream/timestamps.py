@@ -16,7 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-SECONDS_PER_DAY = 86400.0
+from stream.barycentre import SECONDS_PER_DAY, barycentric_offset_s
+
 MJD_OF_UNIX_EPOCH = 40587.0
 _MJD_OF_J2000 = 51544.5
 _JD_OF_MJD_ZERO = 2400000.5
@@ -223,22 +224,12 @@ def barycentric_mjd_tdb(mjd_utc: float, target: SkyPosition, site: GroundPositio
 @lru_cache(maxsize=64)
 def _barycentric_offset(block: int, target: SkyPosition, site: GroundPosition) -> tuple[float, ...]:
     """Chebyshev coefficients of (BJD_TDB - UTC) in seconds over one quarter of a day."""
-    time = offline_astropy_time()
-    from astropy import units
-    from astropy.coordinates import EarthLocation, SkyCoord
-
     nodes = np.polynomial.chebyshev.chebpts1(_CHEBYSHEV_DEGREE + 1)
     day = math.floor(block * _BLOCK_DAYS)
+    # Seconds since midnight, because a day with a leap second has 86401 of them and an MJD counts it as one.
     seconds_of_day = (block * _BLOCK_DAYS - day + (nodes + 1.0) / 2.0 * _BLOCK_DAYS) * SECONDS_PER_DAY
-    location = EarthLocation.from_geodetic(site.longitude_deg, site.latitude_deg, site.height_m)
-    # Seconds since midnight, because a day with a leap second has 86401 of them and astropy's MJD counts it as one.
-    midnight = time.Time(day, format="mjd", scale="utc", location=location)
-    utc = midnight + time.TimeDelta(seconds_of_day, format="sec")
-    direction = SkyCoord(target.ra_deg * units.deg, target.dec_deg * units.deg)
-    barycentric = utc.tdb + utc.light_travel_time(direction, "barycentric")
-    # As days of the same calendar, so that the offset holds what TDB and UTC differ by.
-    days = (barycentric.jd1 - midnight.jd1) + (barycentric.jd2 - midnight.jd2)
-    offset_s = days * SECONDS_PER_DAY - seconds_of_day
+    place = (site.longitude_deg, site.latitude_deg, site.height_m)
+    offset_s = barycentric_offset_s(day, seconds_of_day, (target.ra_deg, target.dec_deg), place)
     return tuple(np.polynomial.chebyshev.chebfit(nodes, offset_s, _CHEBYSHEV_DEGREE).tolist())
 
 

@@ -20,6 +20,7 @@ VOCABULARY = frozenset(
         "cameras",
         "header_pointing",
         "instruments",
+        "barycentre",
         "timestamps",
         "selection",
         "coordinates",

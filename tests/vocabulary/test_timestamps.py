@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.barycentre import _ut1_minus_utc_s
 from stream.timestamps import (
     GroundPosition,
     SkyPosition,
@@ -66,6 +70,27 @@ def test_the_day_of_a_leap_second_is_like_any_other() -> None:
     computed = [barycentric_mjd_tdb(parse_time_stamp(stamp).mjd_utc, target, SAN_PEDRO) for stamp in stamps]
     assert astropy_bmjd_error_s(stamps, computed, target, SAN_PEDRO) < MICROSECOND_S
     assert (computed[4] - computed[3]) * 86400.0 == pytest.approx(1.001, abs=2e-4)  # the Earth moves
+
+
+@pytest.mark.parametrize("mjd", [41684.3, 50630.0, 57753.999, 58000.25, 60000.7])
+def test_the_rotation_of_the_earth_is_that_of_the_table_of_astropy(mjd: float) -> None:
+    """Also on the day of a leap second, 57753, and on the first day of the table."""
+    time = offline_astropy_time()
+    expected = time.Time(mjd, format="mjd", scale="utc").get_delta_ut1_utc().to_value("s")
+    found = _ut1_minus_utc_s(math.floor(mjd), np.array([mjd % 1.0 * 86400.0]))[0]
+    assert found == pytest.approx(expected, abs=1e-3)  # half a metre of the equator: 2 nanoseconds
+
+
+def test_barycentric_times_need_no_table_of_astropy() -> None:
+    """Which would take 70 MB of every worker, and a second of its first frame."""
+    code = (
+        "import sys; from stream.timestamps import *;"
+        "barycentric_mjd_tdb(60000.0, SkyPosition(10.0, 20.0), GroundPosition(-115.5, 31.0, 2790.0));"
+        "print('astropy.time' in sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_barycentric_times_are_continuous_where_polynomials_meet() -> None:
