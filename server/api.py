@@ -116,7 +116,10 @@ class ApiHandler(RequestHandler):
     def send(self, file: File) -> None:
         """Answer with a file, to be kept under its name."""
         self.set_header("Content-Type", file.kind)
-        self.set_header("Content-Disposition", f'attachment; filename="{file.name}"')
+        # A filter may have any printable name, quotes too; old browsers get the plain part of it.
+        plain = "".join(mark if mark.isascii() and (mark.isalnum() or mark in "._-()") else "_" for mark in file.name)
+        whole = urllib.parse.quote(file.name, safe="")
+        self.set_header("Content-Disposition", f"attachment; filename=\"{plain}\"; filename*=UTF-8''{whole}")
         self.write(file.content)
 
 
