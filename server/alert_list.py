@@ -12,9 +12,11 @@ from server import theme
 from server.ages import age_text
 from server.night_view import NightView
 from stream.alerts import Alert
+from stream.timestamps import MJD_OF_UNIX_EPOCH, SECONDS_PER_DAY
 
 _MOST_LISTED = 100
 _MOST_SHOWN = 4
+_LATE_S = 60.0
 
 
 class AlertList:
@@ -40,8 +42,8 @@ class AlertList:
         if view.alerts is self._alerts:
             return
         self._alerts = view.alerts
-        n_past = sum(not alert.is_open for alert in view.alerts)
-        self._toggle.update(label=f"alerts: {n_past} over", visible=bool(view.alerts))
+        n_alerts = max((alert.number for alert in view.alerts), default=0)
+        self._toggle.update(label="1 alert" if n_alerts == 1 else f"{n_alerts} alerts", visible=n_alerts > 0)
         self._show()
 
     def _show(self) -> None:
@@ -66,19 +68,23 @@ def open_text(alerts: Sequence[Alert], now_unix_s: float) -> str:
 
 
 def list_text(alerts: Sequence[Alert]) -> str:
-    """All alerts, the newest first, as an HTML table with their beginning and end."""
-    rows = "".join(
-        f"<tr><td>{_clock(alert.since_unix_s)}</td><td>{'lasts' if alert.is_open else _clock(alert.until_unix_s)}</td>"
-        f"<td><b>{escape(alert.title)}</b></td><td>{escape(alert.sentence)}"
-        f"{f'; <i>{escape(alert.ended)}</i>' if alert.ended else ''}</td></tr>"
+    """All alerts, the newest first, as HTML with their beginning and end, and why they ended."""
+    lines = "".join(
+        f"<li><span class='clock'>{_clock(alert.since_unix_s)} to "
+        f"{'now' if alert.is_open else _clock(alert.until_unix_s)} UTC</span> <b>{escape(alert.title)}</b>{_frame(alert)}"
+        f" {escape(alert.sentence)}{f'; <i>{escape(alert.ended)}</i>' if alert.ended else ''}</li>"
         for alert in alerts[:_MOST_LISTED]
     )
-    heads = "".join(f"<th scope='col'>{name}</th>" for name in ("from (UTC)", "to", "alert", "why, and why it ended"))
     # Whoever has no mouse scrolls what can be focused.
-    return (
-        "<div class='scrolls' tabindex='0' role='region' aria-label='all alerts'><table class='history'>"
-        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    return f"<div class='scrolls' tabindex='0' role='region' aria-label='all alerts'><ul>{lines}</ul></div>"
+
+
+def _frame(alert: Alert) -> str:
+    """When the frame was taken that it began with, where that was not at the time: an archived night."""
+    unix_s = (alert.time_mjd_utc - MJD_OF_UNIX_EPOCH) * SECONDS_PER_DAY
+    if not abs(unix_s - alert.since_unix_s) > _LATE_S:
+        return ""
+    return f" <span class='clock'>(frame of {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(unix_s))})</span>"
 
 
 def _clock(unix_s: float) -> str:

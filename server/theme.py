@@ -217,7 +217,7 @@ TEXT_STYLE = f"""
 .figure span, .why {{ color: var(--faint); }}
 .bad b {{ color: var(--bad); }} .awaited {{ color: var(--warning); }}
 .bad::before, .awaited::before {{ content: "\\25b2\\00a0"; color: inherit; }} .bad::before {{ color: var(--bad); }}
-.alerts {{ margin-top: 4px; }} .alert {{ overflow-wrap: anywhere; }} .alert .age {{ white-space: nowrap; }}
+.alerts {{ margin-top: 4px; }} .alert {{ overflow-wrap: anywhere; }} .age, .clock {{ white-space: nowrap; }}
 .alert::before {{ content: "\\25b2\\00a0"; color: var(--warning); }} .alert b {{ color: var(--warning); }}
 .key {{ font-weight: 700; }} .target {{ color: var(--accent); }} .comparison {{ color: var(--comparison); }}
 .problem {{ color: var(--warning); }}

@@ -72,7 +72,7 @@ def test_alerts_that_last_stand_in_the_line_with_their_age_and_all_of_them_in_th
     assert "disk" not in text
     assert open_text([OVER], 1001.0) == ""
     listed = list_text([CLOUDS, OVER])
-    for words in ("<td>00:00:00</td><td>lasts</td>", "<td>00:00:10</td><td>00:01:10</td>", "there is room again"):
+    for words in ("00:00:00 to now", "(frame of 2023-11-22 00:00:00)", "00:00:10 to 00:01:10", "there is room again"):
         assert words in listed
     many = [msgspec.structs.replace(CLOUDS, subject=f"{number}:g") for number in range(9)]
     assert "and 5 more" in open_text(many, 1.0)
