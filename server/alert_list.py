@@ -70,9 +70,9 @@ def open_text(alerts: Sequence[Alert], now_unix_s: float) -> str:
 def list_text(alerts: Sequence[Alert]) -> str:
     """All alerts, the newest first, as HTML with their beginning and end, and why they ended."""
     lines = "".join(
-        f"<li><span class='clock'>{_clock(alert.since_unix_s)} to "
-        f"{'now' if alert.is_open else _clock(alert.until_unix_s)} UTC</span> <b>{escape(alert.title)}</b>{_frame(alert)}"
-        f" {escape(alert.sentence)}{f'; <i>{escape(alert.ended)}</i>' if alert.ended else ''}</li>"
+        f"<li><span class='clock'>{_clock(alert.since_unix_s)} to {_end(alert)} UTC</span> "
+        f"<b>{escape(alert.title)}</b>{_frame(alert)} {escape(alert.sentence)}"
+        f"{f'; <i>{escape(alert.ended)}</i>' if alert.ended else ''}</li>"
         for alert in alerts[:_MOST_LISTED]
     )
     # Whoever has no mouse scrolls what can be focused.
@@ -85,6 +85,10 @@ def _frame(alert: Alert) -> str:
     if not abs(unix_s - alert.since_unix_s) > _LATE_S:
         return ""
     return f" <span class='clock'>(frame of {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(unix_s))})</span>"
+
+
+def _end(alert: Alert) -> str:
+    return "now" if alert.is_open else _clock(alert.until_unix_s)
 
 
 def _clock(unix_s: float) -> str:
