@@ -3,6 +3,9 @@
 # make bench  times, rates, latency, memory and noise, measured; writes docs/benchmarks.md
 # make bench-quick   two minutes of it; fails when the hot path falls behind its limit
 # make soak   ten minutes of a night with its page in a browser; fails when queue or memory grow or a frame is missing
+# make faults   half an hour of faults injected into running nights; writes the figures of docs/reliability.md
+# make faults-quick   the three most dangerous minutes of it
+# make faults-night   an eight-hour night of 100,000 frames at full speed with faults of all kinds
 # make screenshots   pictures of the page for the documentation, into docs/images
 # make lint   style and types
 PYTHON ?= python3
@@ -12,7 +15,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test bench bench-quick soak screenshots lint format clean
+.PHONY: demo test bench bench-quick soak faults faults-quick faults-night screenshots lint format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/opticam-live demo
@@ -20,7 +23,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.browser.ensure_browser
 	@$(BIN)/python -c "import stream.measure.kernels"  # compiled once, and not by four test processes at a time
-	@$(PYTEST) -m "not clock" --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(PYTEST) -m "not clock and not faults" --numprocesses auto --maxprocesses 4 --dist loadfile
 	@$(PYTEST) -m clock --numprocesses 2 --dist loadfile
 
 bench: $(VENV)/.installed
@@ -32,6 +35,17 @@ bench-quick: $(VENV)/.installed
 soak: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.browser.ensure_browser
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak
+
+faults: $(VENV)/.installed-dev
+	@rm -rf test-artifacts/faults
+	@$(PYTEST) tests/faults -m faults
+	@$(BIN)/python -m tests.faults.figures
+
+faults-quick: $(VENV)/.installed-dev
+	@$(PYTEST) tests/faults -m "faults and not slow"
+
+faults-night: $(VENV)/.installed-dev
+	@FAULTS_FRAMES=100000 $(PYTEST) tests/faults/test_mixed_night.py -m faults
 
 screenshots: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.browser.ensure_browser
