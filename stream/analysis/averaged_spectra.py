@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from stream.analysis.good_times import EvenLightCurves, even_light_curves
 from stream.analysis.periodogram import Normalisation
+from stream.analysis.segments import transformed_segments
 from stream.analysis.series import TimeSeries, check_variable
 from stream.errors import AnalysisError, ConfigurationError
 from stream.messages import FloatArray
@@ -83,7 +80,7 @@ def averaged_power_spectrum(series: TimeSeries, settings: Averaging) -> Averaged
 
     Each segment's periodogram ``|F|^2``, with the mean of all of them taken off, is normalised by
     ``2 dt / (n mean^2)`` (fractional), ``2 dt / n`` (absolute) or ``2 / (n <err^2>)`` (Leahy, 2 for noise of the
-    errors). Transforms and averages are stingray's (Huppenkothen et al. 2019, ApJ 881, 39).
+    errors), as with stingray (Huppenkothen et al. 2019, ApJ 881, 39).
 
     Raises
     ------
@@ -94,30 +91,21 @@ def averaged_power_spectrum(series: TimeSeries, settings: Averaging) -> Averaged
     curves = even_light_curves({"flux": series}, longest_fill=settings.longest_fill)
     check_variable(curves.flux["flux"][curves.good], "power spectrum")
     segment_s = checked_segment_s(curves, settings)
-    with stingray_quiet():
-        from stingray.fourier import avg_pds_from_timeseries
-
-        table = avg_pds_from_timeseries(
-            curves.time_s[curves.good],
-            curves.intervals_s,
-            segment_s,
-            curves.cadence_s,
-            norm="none",
-            silent=True,
-            fluxes=curves.flux["flux"][curves.good],
-            errors=curves.flux_err["flux"][curves.good],
-        )
-    table = checked_table(table, segment_s)
-    n_cells, n_segments = int(table.meta["n"]), int(table.meta["m"])
-    variance = mean_variance(curves, "flux")
-    mean = float(np.real(table.meta["mean"]))
-    scale = power_scale(settings.normalisation, curves.cadence_s, n_cells=n_cells, mean=mean, variance=variance)
-    power = np.asarray(table["unnorm_power"], dtype=np.float64).real * scale
+    segments = transformed_segments(curves, round(segment_s / curves.cadence_s))
+    variance, n_segments = mean_variance(curves, "flux"), segments.n_segments
+    scale = power_scale(
+        settings.normalisation,
+        curves.cadence_s,
+        n_cells=segments.n_cells,
+        mean=segments.means["flux"],
+        variance=variance,
+    )
+    power = segments.mean_power("flux") * scale
     return AveragedPower(
-        frequency_hz=np.asarray(table["freq"], dtype=np.float64),
+        frequency_hz=segments.frequency_hz,
         power=power,
         power_err=power / math.sqrt(n_segments),
-        noise_level=n_cells * variance * scale,
+        noise_level=segments.n_cells * variance * scale,
         normalisation=settings.normalisation,
         n_segments=n_segments,
         segment_s=segment_s,
@@ -181,18 +169,3 @@ def segments_sentence(curves: EvenLightCurves, n_segments: int, segment_s: float
         f"{n_segments} segment{'s' if n_segments != 1 else ''} of {segment_s:.4g} s, "
         f"{100.0 * min(1.0, used):.0f} % of the good times{filled}"
     )
-
-
-def checked_table(table: Any, segment_s: float) -> Any:
-    """Refuse the answer of stingray that no segment was found."""
-    if table is None:
-        raise AnalysisError(f"no segment of {segment_s:.4g} s fits into a good-time interval")
-    return table
-
-
-@contextmanager
-def stingray_quiet() -> Iterator[None]:
-    """Silence warnings of stingray that are for counts of photons, or about packages that it would like to have."""
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore")
-        yield

@@ -10,13 +10,12 @@ import numpy as np
 from stream.analysis.averaged_spectra import (
     Averaging,
     checked_segment_s,
-    checked_table,
     mean_variance,
     power_scale,
     segments_sentence,
-    stingray_quiet,
 )
 from stream.analysis.good_times import EvenLightCurves, even_light_curves
+from stream.analysis.segments import transformed_segments
 from stream.analysis.series import TimeSeries, check_variable
 from stream.errors import AnalysisError
 from stream.messages import FloatArray
@@ -24,6 +23,8 @@ from stream.messages import FloatArray
 UNKNOWN_PHASE_ERR_RAD = math.pi / math.sqrt(3.0)
 """Standard deviation of a phase of which nothing is known."""
 _FEWEST_SEGMENTS = 2
+_LEAST_SIGMA = 3.0
+"""Powers closer to their noise level have no intrinsic coherence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,9 @@ def cross_spectrum(first: TimeSeries, second: TimeSeries, settings: Averaging) -
         sigma_phase = sqrt((1 - g2) / (2 m g2))      sigma_g2 = sqrt(2 g2 / m) (1 - g2)
 
     (Bendat & Piersol 2010, Random Data, ch. 9; Nowak et al. 1999, ApJ 510, 874); no phase error is greater than that
-    of an unknown phase, pi / sqrt(3). The intrinsic coherence and its error are those of Vaughan & Nowak (1997,
-    ApJ 474, L43), with noise levels from the errors of the points. A constant offset between the times of both is
-    in the lag, as it should be: the times are those of the points, not of the grid.
+    of an unknown phase, pi / sqrt(3). The intrinsic coherence is that of Vaughan & Nowak (1997, ApJ 474, L43), with
+    noise levels from the errors of the points. A constant offset between the times of both is in the lag, as it should
+    be: the times are those of the points, not of the grid.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def cross_spectrum(first: TimeSeries, second: TimeSeries, settings: Averaging) -
     offset_s = curves.offset_s["second"] - curves.offset_s["first"]
     phase = _wrapped(2.0 * math.pi * frequency * offset_s - np.angle(averages.cross))
     coherence, coherence_err, phase_err = _coherence(averages)
-    intrinsic, intrinsic_err = _intrinsic_coherence(averages)
+    intrinsic, intrinsic_err = _intrinsic_coherence(averages, coherence)
     n_cells = round(segment_s / curves.cadence_s)
     scales = [
         power_scale(settings.normalisation, curves.cadence_s, n_cells=n_cells, mean=mean, variance=noise / n_cells)
@@ -129,37 +130,19 @@ def cross_spectrum(first: TimeSeries, second: TimeSeries, settings: Averaging) -
 
 
 def _averages(curves: EvenLightCurves, segment_s: float) -> _Averages:
-    flux = {key: values[curves.good] for key, values in curves.flux.items()}
-    time = curves.time_s[curves.good]
-    with stingray_quiet():
-        from stingray.fourier import avg_cs_from_timeseries
-
-        table = avg_cs_from_timeseries(
-            time,
-            time,
-            curves.intervals_s,
-            segment_s,
-            curves.cadence_s,
-            norm="none",
-            silent=True,
-            fluxes1=flux["first"],
-            fluxes2=flux["second"],
-            return_auxil=True,
-        )
-    table = checked_table(table, segment_s)
-    n_segments, n_cells = int(table.meta["m"]), int(table.meta["n"])
-    if n_segments < _FEWEST_SEGMENTS:
+    segments = transformed_segments(curves, round(segment_s / curves.cadence_s))
+    if segments.n_segments < _FEWEST_SEGMENTS:
         raise AnalysisError(
             f"a cross spectrum needs at least {_FEWEST_SEGMENTS} segments of {segment_s:.4g} s in good times that the "
-            f"light curves have in common, not {n_segments}: one alone is always coherent"
+            f"light curves have in common, not {segments.n_segments}: one alone is always coherent"
         )
     return _Averages(
-        np.asarray(table["freq"], dtype=np.float64),
-        np.asarray(table["unnorm_power"]),
-        (np.asarray(table["unnorm_pds1"]).real, np.asarray(table["unnorm_pds2"]).real),
-        (n_cells * mean_variance(curves, "first"), n_cells * mean_variance(curves, "second")),
-        (float(np.real(table.meta["mean1"])), float(np.real(table.meta["mean2"]))),
-        n_segments,
+        segments.frequency_hz,
+        segments.mean_cross("first", "second"),
+        (segments.mean_power("first"), segments.mean_power("second")),
+        (segments.n_cells * mean_variance(curves, "first"), segments.n_cells * mean_variance(curves, "second")),
+        (segments.means["first"], segments.means["second"]),
+        segments.n_segments,
     )
 
 
@@ -176,14 +159,30 @@ def _coherence(averages: _Averages) -> tuple[FloatArray, FloatArray, FloatArray]
     return coherence, error, np.minimum(phase_err, UNKNOWN_PHASE_ERR_RAD)
 
 
-def _intrinsic_coherence(averages: _Averages) -> tuple[FloatArray, FloatArray]:
-    with stingray_quiet():
-        from stingray.fourier import intrinsic_coherence
+def _intrinsic_coherence(averages: _Averages, coherence: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Noise taken off the powers, and its bias off the cross spectrum (Vaughan & Nowak 1997, with known noise levels).
 
-        coherence, error = intrinsic_coherence(
-            averages.cross, *averages.powers, *averages.noises, averages.n_segments, return_uncertainty=True
-        )
-    return np.asarray(coherence, dtype=np.float64), np.asarray(error, dtype=np.float64)
+    The error follows from the covariance of the three averages of complex Gaussian transforms (Goodman 1963, Ann. Math.
+    Stat. 34, 152), with ``a = P / (P - N)`` and the measured coherence g2 ::
+
+        m var(ln I2) = 2 + 2 / g2 + a1^2 + a2^2 + 2 a1 a2 g2 - 4 a1 - 4 a2
+
+    Without noise that is ``2 (1 - g2)^2 / g2``. Eq. 8 of Vaughan & Nowak is for powers far above the noise: at twice
+    the noise its errors are too small by half.
+    """
+    m, noises, powers = averages.n_segments, averages.noises, averages.powers
+    signals = [power - noise for power, noise in zip(powers, noises, strict=True)]
+    bias = (powers[0] * powers[1] - signals[0] * signals[1]) / m
+    known = np.logical_and(
+        *(signal > _LEAST_SIGMA * noise / math.sqrt(m) for signal, noise in zip(signals, noises, strict=True))
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cross = np.maximum(np.abs(averages.cross) ** 2 - bias, 0.0)
+        intrinsic = np.where(known, cross / (signals[0] * signals[1]), np.nan)
+        one, two = (power / signal for power, signal in zip(powers, signals, strict=True))
+        spread = 2.0 + 2.0 / coherence + one**2 + two**2 + 2.0 * one * two * coherence - 4.0 * (one + two)
+        error = intrinsic * np.sqrt(np.maximum(spread, 0.0) / m)
+    return intrinsic, np.where((intrinsic > 0.0) & np.isfinite(error), error, np.nan)
 
 
 def _wrapped(phase: FloatArray) -> FloatArray:

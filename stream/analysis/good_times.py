@@ -119,12 +119,17 @@ def even_light_curves(series: Mapping[str, TimeSeries], *, longest_fill: int = 1
     )
 
 
+def good_runs(good: BoolArray) -> tuple[IntArray, IntArray]:
+    """First cell of each run of good ones, and the one after its last."""
+    steps = np.diff(np.concatenate([[False], good, [False]]).astype(np.int8))
+    return np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+
+
 def intervals(time_s: FloatArray, good: BoolArray, cadence_s: float) -> FloatArray:
     """Edges of the runs of good cells, shape (n_intervals, 2)."""
-    steps = np.diff(np.concatenate([[False], good, [False]]).astype(np.int8))
-    first, last = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1) - 1
+    first, beyond = good_runs(good)
     half = 0.5 * cadence_s
-    return np.column_stack([time_s[first] - half, time_s[last] + half])
+    return np.column_stack([time_s[first] - half, time_s[beyond - 1] + half])
 
 
 def _measured(key: str, series: TimeSeries) -> TimeSeries:

@@ -6,11 +6,14 @@ The numbers are those of this program's own functions; the objects bring the met
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from stream.analysis.averaged_spectra import Averaging, checked_segment_s, stingray_quiet
+from stream.analysis.averaged_spectra import Averaging, checked_segment_s
 from stream.analysis.cross_spectra import cross_spectrum
 from stream.analysis.folding import Ephemeris, PhaseBins
 from stream.analysis.good_times import EvenLightCurves
@@ -153,3 +156,11 @@ def stingray_cross_spectrum(
     found.power, found.unnorm_power = found.power * turn, found.unnorm_power * turn
     found.lag_err = own.phase_lag_err_rad
     return found
+
+
+@contextmanager
+def stingray_quiet() -> Iterator[None]:
+    """Silence warnings of stingray that are for counts of photons, or about packages that it would like to have."""
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore")
+        yield
