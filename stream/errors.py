@@ -9,6 +9,7 @@ OpticamLiveError
     ├── ConfigurationError     an instrument, a recipe or an option is wrong
     ├── RecipeMismatchError    the output folder belongs to another recipe
     └── LedgerError            the ledger cannot be used
+        └── LedgerBusyError        it cannot be written now: the disk is full, or another program holds it
 
 Every text names what was wrong, the value received and what is required, in one sentence.
 """
@@ -77,3 +78,7 @@ class RecipeMismatchError(NightError):
 
 class LedgerError(NightError):
     """The ledger cannot be opened, read or written."""
+
+
+class LedgerBusyError(LedgerError):
+    """The ledger cannot be written now, as the disk is full or another program holds it; nothing was written."""

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import msgspec
 
 from stream.alerts import Alert
 from stream.config import Recipe
-from stream.errors import LedgerError, NightError, RecipeMismatchError
+from stream.errors import LedgerBusyError, LedgerError, NightError, RecipeMismatchError
 from stream.messages import (
     ENCODER,
     Catalog,
@@ -38,6 +38,9 @@ from stream.night.ledger_schema import LEDGER_FILE, LedgerCounts, UnfinishedFram
 from stream.night.ledger_sets import KnownFile
 
 __all__ = ["LEDGER_FILE", "Ledger", "LedgerCounts", "LedgerReader", "UnfinishedFrame"]
+
+
+T = TypeVar("T")
 
 
 class Ledger:
@@ -66,6 +69,12 @@ class Ledger:
         If the ledger belongs to another recipe; the sentence names the settings that differ.
     LedgerError
         If the file cannot be opened or is not a ledger of this version.
+
+    Attributes
+    ----------
+    on_busy : callable
+        Told in a sentence why nothing can be written now, as the disk is full or another program holds the file; it
+        waits, and returns whether to try again. Without it that is a LedgerBusyError at once.
     """
 
     def __init__(
@@ -79,6 +88,7 @@ class Ledger:
     ) -> None:
         self._path, self._recipe = out / LEDGER_FILE, recipe
         self._reopened: dict[int, FrameArrived] = {}
+        self.on_busy: Callable[[str], bool] = lambda sentence: False
         try:
             self._connection = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
         except sqlite3.Error as error:
@@ -105,8 +115,7 @@ class Ledger:
 
     def begin(self) -> None:
         """Open the set of measurements, from now on the newest for readers; safe to call twice; raises LedgerError."""
-        with self._transaction():
-            pass
+        self._write(lambda: None)
 
     def enter(self, arrivals: Sequence[FrameArrived]) -> list[FrameToMeasure]:
         """Give each file that was never seen its number; files that the ledger knows are left out.
@@ -119,22 +128,24 @@ class Ledger:
         LedgerError
             If it cannot be written; nothing was entered then.
         """
+        return self._write(lambda: self._enter(arrivals))
+
+    def _enter(self, arrivals: Sequence[FrameArrived]) -> list[FrameToMeasure]:
         entered = []
-        with self._transaction():
-            for arrival in arrivals:
-                row = (
-                    arrival.path,
-                    arrival.key,
-                    arrival.size_bytes,
-                    arrival.mtime_ns,
-                    arrival.arrived_unix_s,
-                    arrival.time_mjd_utc,
-                )
-                cursor = self._connection.execute(schema.INSERT_FRAME, row)
-                if cursor.rowcount == 1 and cursor.lastrowid is not None:
-                    entered.append(FrameToMeasure(cursor.lastrowid, arrival.path))
-                elif (frame_id := self._reopen(arrival)) is not None:
-                    entered.append(FrameToMeasure(frame_id, arrival.path))
+        for arrival in arrivals:
+            row = (
+                arrival.path,
+                arrival.key,
+                arrival.size_bytes,
+                arrival.mtime_ns,
+                arrival.arrived_unix_s,
+                arrival.time_mjd_utc,
+            )
+            cursor = self._connection.execute(schema.INSERT_FRAME, row)
+            if cursor.rowcount == 1 and cursor.lastrowid is not None:
+                entered.append(FrameToMeasure(cursor.lastrowid, arrival.path))
+            elif (frame_id := self._reopen(arrival)) is not None:
+                entered.append(FrameToMeasure(frame_id, arrival.path))
         return entered
 
     def _reopen(self, arrival: FrameArrived) -> int | None:
@@ -167,19 +178,21 @@ class Ledger:
         LedgerError
             If it cannot be written; nothing was committed then.
         """
-        committed: list[FrameMeasured | FrameRejected] = []
-        sequence = self._sequence
-        with self._transaction():
-            for outcome in outcomes:
-                self._clear_reopened(outcome.frame_id)
-                # As near the commit as a row can say it; the rest of the transaction takes a tenth of a millisecond.
-                row = schema.outcome_row(outcome, sequence + 1, self._set_id, time.time())
-                if self._connection.execute(schema.INSERT_OUTCOME, row).rowcount == 1:
-                    sequence += 1
-                    committed.append(msgspec.structs.replace(outcome, sequence=sequence))
-        self._sequence = sequence
+        committed = self._write(lambda: self._commit(outcomes))
+        self._sequence += len(committed)
         for outcome in outcomes:
             self._reopened.pop(outcome.frame_id, None)
+        return committed
+
+    def _commit(self, outcomes: Sequence[FrameMeasured | FrameRejected]) -> list[FrameMeasured | FrameRejected]:
+        committed: list[FrameMeasured | FrameRejected] = []
+        for outcome in outcomes:
+            self._clear_reopened(outcome.frame_id)
+            sequence = self._sequence + len(committed) + 1
+            # As near the commit as a row can say it; the rest of the transaction takes a tenth of a millisecond.
+            row = schema.outcome_row(outcome, sequence, self._set_id, time.time())
+            if self._connection.execute(schema.INSERT_OUTCOME, row).rowcount == 1:
+                committed.append(msgspec.structs.replace(outcome, sequence=sequence))
         return committed
 
     def _clear_reopened(self, frame_id: int) -> None:
@@ -205,21 +218,19 @@ class Ledger:
                 f"catalog of {catalog.key} is version {catalog.version}, but frames in {self._path.parent} were "
                 f"measured with version {old.version}: --remeasure starts a second set of measurements"
             )
-        with self._transaction():
-            self._connection.execute(
-                "INSERT INTO catalog VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (self._set_id, catalog.key, catalog.version, ENCODER.encode(catalog)),
-            )
+        row = (self._set_id, catalog.key, catalog.version, ENCODER.encode(catalog))
+        self._write(
+            lambda: self._connection.execute("INSERT INTO catalog VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+        )
 
     def save_status(self, status: NightStatus) -> None:
         """Replace the stored status of the night; raises LedgerError."""
-        with self._transaction():
-            self._connection.execute("REPLACE INTO status VALUES (1, ?)", (ENCODER.encode(status),))
+        row = (ENCODER.encode(status),)
+        self._write(lambda: self._connection.execute("REPLACE INTO status VALUES (1, ?)", row))
 
     def save_alerts(self, alerts: Sequence[Alert]) -> None:
         """Store alerts that began or ended; raises LedgerError."""
-        with self._transaction():
-            write_alerts(self._connection, alerts)
+        self._write(lambda: write_alerts(self._connection, alerts))
 
     def alerts(self, limit: int = 200) -> tuple[Alert, ...]:
         """Alerts of the night, newest first: the newest `limit`, and all that are open."""
@@ -274,20 +285,30 @@ class Ledger:
             sets.refuse_other_folder(self._connection, folder.resolve(), self._path)
             self._connection.execute("REPLACE INTO night VALUES ('folder', ?)", (str(folder.resolve()),))
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _write(self, body: Callable[[], T]) -> T:
+        """Write in one transaction, again while the ledger is busy and `on_busy` says so."""
+        while True:
+            try:
+                return self._write_once(body)
+            except LedgerBusyError as error:
+                if not self.on_busy(str(error)):
+                    raise
+
+    def _write_once(self, body: Callable[[], T]) -> T:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 if not self._is_open:
                     row = (self._set_id, self._recipe.hash(), self._recipe.to_toml(), time.time())
                     self._connection.execute(schema.INSERT_SET, row)
-                yield
+                result = body()
+                self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:  # where the disk is full SQLite has rolled back itself
                     self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
-            self._is_open = True
         except sqlite3.Error as error:
-            raise LedgerError(f"ledger {self._path} cannot be written: {schema.explain(error, self._path)}") from error
+            kind = LedgerBusyError if schema.is_passing(error) else LedgerError
+            raise kind(f"ledger {self._path} cannot be written: {schema.explain(error, self._path)}") from error
+        self._is_open = True
+        return result

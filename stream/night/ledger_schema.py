@@ -166,6 +166,21 @@ def explain(error: Exception, path: Path) -> str:
     return f"{error}: opticam-live repair {path.parent} rebuilds it" if is_damaged else str(error)
 
 
+_PASSING = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+)
+
+
+def is_passing(error: sqlite3.Error) -> bool:
+    """Whether the same statement may succeed later: the disk is full, or another program holds the file."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code in _PASSING or code & 0xFF in _PASSING[:3]
+
+
 def connect_to_read(path: str, *, immutable: bool) -> sqlite3.Connection:
     """Open a ledger that this process never writes; `immutable` is for folders that nobody can write."""
     uri = f"file:{path}?mode=ro" + ("&immutable=1" if immutable else "")
