@@ -151,7 +151,7 @@ class ConditionsPanel:
             name="condition_x",
             width=170,
         )
-        self._focus = Button(label="focus", stylesheets=style, name="focus")
+        self._focus = Button(label="seeing", stylesheets=style, name="seeing")
         self._y.on_change("value", lambda _name, _old, new: self._choose(self._x.value, new))
         self._x.on_change("value", lambda _name, _old, new: self._choose(new, self._y.value))
         self._focus.on_click(lambda: self._chosen("", "fwhm_px"))

@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from server.attention import Attention
 from server.choosing import Chooser
+from server.columns import Columns
 from server.conditions import ConditionLook, ConditionView
 from server.curve_views import CurveView
+from server.focus import FocusDesk, FocusView, Star
 from server.followed_file import FollowedFile
 from server.looks import Look
 from server.night_follower import NightFollower
@@ -83,6 +85,7 @@ class Feed(Chooser):
         self._timing = TimingDesk()
         self._executor = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="reader")
         self._stars = StarDesk(self._executor)
+        self._focus = FocusDesk(out, self._executor)
         self._stopping = threading.Event()
         self._reading: Future[None] = Future()
         self._threads: list[threading.Thread] = []
@@ -162,6 +165,7 @@ class Feed(Chooser):
             thread.join(timeout=5.0)
         self._threads.clear()
         self._say_read(f"the page of {self._out} was closed before it was read")
+        self._focus.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._solver.stop()
         self._timing.stop()
@@ -197,6 +201,10 @@ class Feed(Chooser):
     def stars(self, key: str) -> JudgedStars | None:
         """What the night says of each source of a key; None until it is made. Kept up to date as `curves`."""
         return self._stars.stars(key)
+
+    def focus(self, stars: Sequence[Star], frames: Mapping[str, Columns]) -> FocusView:
+        """Widths of some stars on the frames that are given; see `FocusDesk.view`."""
+        return self._focus.view(stars, frames)
 
     def picture(self, key: str) -> Picture | None:
         """Return the newest picture of a key; None where no frame can be read any more."""

@@ -25,8 +25,8 @@ _NAME_HANDLES = """
 const handles = Bokeh.index.find_one(slider)?.shadow_el.querySelectorAll(".noUi-handle") ?? [];
 ["black", "white"].forEach((name, index) => handles[index]?.setAttribute("aria-label", `${name} of the picture`));
 """
-CLICK_SETS = ("target", "comparisons")
-_TARGET, _COMPARISON = range(2)
+CLICK_SETS = ("target", "comparisons", "focus")
+_TARGET, _COMPARISON, _FOCUS = range(3)
 
 
 class FieldPanel:
@@ -41,11 +41,20 @@ class FieldPanel:
         Shown at first, where there is such a key.
     key_chosen : callable
         Called with the key that a viewer chose.
+    focus_clicked : callable
+        Called with key and number of a star whose width a viewer wants to see, or no longer.
     """
 
-    def __init__(self, visitor: Visitor, palette: theme.Palette, key: str, key_chosen: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        visitor: Visitor,
+        palette: theme.Palette,
+        key: str,
+        key_chosen: Callable[[str], None],
+        focus_clicked: Callable[[str, int], None],
+    ) -> None:
         self._feed, self._chooser = visitor.feed, visitor.chooser
-        self._told = key_chosen
+        self._told, self._focus_clicked = key_chosen, focus_clicked
         self._keys: tuple[str, ...] = ()
         self._key = key
         self._view: NightView | None = None
@@ -69,14 +78,15 @@ class FieldPanel:
         self._stars = StarList(self._feed, self._chooser.may_change, self._pressed)
         self._waiting, self._answer, self._reasons = _text("field_waiting"), _text("answer"), _text("choices")
         if not self._chooser.may_change:
-            self._click_sets.disabled = self._automatic.disabled = True
+            self._automatic.disabled = True
+            self._click_sets.update(disabled=True, active=_FOCUS)
             self._say((WATCHING,))
         self.root: Column = column(
             self._key_buttons,
             self._waiting,
             self._figure.plot,
             stretch,
-            row(_label_of("click sets"), self._click_sets, sizing_mode="stretch_width"),
+            row(_label_of("click"), self._click_sets, sizing_mode="stretch_width"),
             row(self._automatic, self._changes.back, styles={"flex-wrap": "wrap"}),
             self._changes.root,
             self._answer,
@@ -136,7 +146,9 @@ class FieldPanel:
             return
         modifiers = event.modifiers or {}
         shift = bool(modifiers.get("shift") if isinstance(modifiers, dict) else modifiers.shift)
-        if shift or self._click_sets.active == _COMPARISON:
+        if self._click_sets.active == _FOCUS and not shift:
+            self._focus_clicked(self._key, number)
+        elif shift or self._click_sets.active == _COMPARISON:
             self._do(lambda: self._chooser.toggle_comparison(self._key, number))
         else:
             self._do(lambda: self._chooser.set_target(self._key, number))

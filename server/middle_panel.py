@@ -20,6 +20,7 @@ from server.visitor import Visitor
 
 if TYPE_CHECKING:
     from server.conditions_panel import ConditionsPanel
+    from server.focus_panel import FocusPanel
     from server.frame_panel import FramePanel
     from server.photometer_panel import PhotometerPanel
     from server.power_spectrum_panel import PowerSpectrumPanel
@@ -87,6 +88,8 @@ class MiddlePanel:
             self._timing_panel(state.tab).update(self._feed.timing(look), state.timing, view.keys)
         elif state.tab == "conditions":
             self._conditions.update(view, state)
+        elif state.tab == "focus":
+            self._focus.update(view, state)
         elif state.tab == "photometers":
             self._photometers.update(view, state.look.label or view.label)
         elif state.tab == "frame":
@@ -116,6 +119,12 @@ class MiddlePanel:
         from server.conditions_panel import ConditionsPanel
 
         return ConditionsPanel(self._feed, self._palette, self._columns_chosen, self._curves.clicked)
+
+    @cached_property
+    def _focus(self) -> FocusPanel:
+        from server.focus_panel import FocusPanel
+
+        return FocusPanel(self._feed, self._palette, lambda: self._chosen(replace(self._state, focus=())))
 
     @cached_property
     def _photometers(self) -> PhotometerPanel:
@@ -148,7 +157,7 @@ class MiddlePanel:
             root = self._timing_panel(tab).root
         else:
             panels = {"spectra": "_spectra", "conditions": "_conditions", "photometers": "_photometers"}
-            panels |= {"frame": "_frame", "take away": "_take_away"}
+            panels |= {"focus": "_focus", "frame": "_frame", "take away": "_take_away"}
             root = getattr(self, panels[tab]).root
         self.root.children = [self._tabs, root]
 

@@ -83,7 +83,11 @@ class Page:
         self.curves = LightCurvePanel(palette, self._wanted_span.append, self._frame_clicked)
         self.middle = MiddlePanel(visitor, palette, state, self._state_chosen, self.curves)
         self.field = FieldPanel(
-            visitor, palette, state.key, lambda key: self._state_chosen(replace(self._state, key=key))
+            visitor,
+            palette,
+            state.key,
+            lambda key: self._state_chosen(replace(self._state, key=key)),
+            self._focus_clicked,
         )
         self._sentences = Div(text="", stylesheets=[theme.TEXT_STYLE], visible=False, name="sentences")
         self._address = TextInput(value=state.query(), visible=False, name="address")
@@ -152,6 +156,12 @@ class Page:
     def _look_chosen(self, look: Look) -> None:
         self.controls.show(look)
         self._state_chosen(replace(self._state, look=look))
+
+    def _focus_clicked(self, key: str, number: int) -> None:
+        """Look at how wide a star is, or no longer."""
+        name, stars = f"{key}#{number}", self._state.focus
+        stars = tuple(star for star in stars if star != name) if name in stars else (*stars, name)
+        self._state_chosen(replace(self._state, focus=stars, tab="focus"))
 
     def _frame_clicked(self, key: str, frame_id: int) -> None:
         self.middle.show_frame(key, frame_id)

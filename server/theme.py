@@ -258,7 +258,7 @@ body {{ padding: 8px; }}
   min-height: 0; display: flex; flex-direction: column; }}
 .panel > div {{ flex: 1 1 auto; min-width: 0; min-height: 0; display: flex; flex-direction: column; }}
 .panel > div.line {{ flex: 0 0 auto; }}
-.health {{ grid-area: health; flex-direction: row; flex-wrap: wrap; align-items: center; gap: 4px 14px; }}
+.health {{ grid-area: health; flex-direction: row; flex-wrap: wrap; align-items: center; gap: 0 14px; }}
 .health > div {{ flex: 0 1 auto; }}
 .health > div.line {{ flex: 1 1 320px; }} .health > div.list {{ flex: 1 1 100%; }}
 .curves {{ grid-area: curves; overflow: hidden; }} .middle {{ grid-area: middle; overflow: hidden; }}

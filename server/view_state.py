@@ -10,10 +10,11 @@ from typing import Any
 
 from server.looks import Look
 from server.timing_looks import KINDS, TimingChoices, detrending_of
+from stream.analysis.choice import parse_source_name
 from stream.analysis.periodogram import Normalisation
 from stream.errors import ConfigurationError
 
-TABS = ("spectra", *KINDS, "conditions", "photometers", "frame", "take away")
+TABS = ("spectra", *KINDS, "conditions", "focus", "photometers", "frame", "take away")
 _LONGEST = 200
 _TIMING_TEXTS = {
     "detrend": "trend",
@@ -39,6 +40,8 @@ class ViewState:
         Columns of the conditions.
     timing : TimingChoices
         Of spectra, folds, lags and transits.
+    focus : tuple of str
+        Stars whose widths are looked at, as ``1:g#3``; none for target and comparison stars.
     """
 
     look: Look = field(default_factory=Look)
@@ -47,6 +50,7 @@ class ViewState:
     x: str = ""
     y: str = ""
     timing: TimingChoices = field(default_factory=TimingChoices)
+    focus: tuple[str, ...] = ()
 
     def curve_look(self) -> Look:
         """What is wanted of the light curves: with power spectra where they are seen."""
@@ -74,6 +78,7 @@ class ViewState:
         fields |= {"photometer": look.label} if look.label else {}
         fields |= {"tab": self.tab} if self.tab != TABS[0] else {}
         fields |= {name: text for name, text in (("key", self.key), ("x", self.x), ("y", self.y)) if text}
+        fields |= {"focus": ";".join(self.focus)} if self.focus else {}
         return urllib.parse.urlencode(fields | _timing_fields(self.timing))
 
 
@@ -134,6 +139,15 @@ def _with_timing(state: ViewState, **changes: Any) -> ViewState:
     return replace(state, timing=replace(state.timing, **changes))
 
 
+def _with_focus(state: ViewState, text: str) -> ViewState:
+    names = tuple(filter(None, text.split(";")))
+    for name in names:
+        found = parse_source_name(name)
+        if found.key is None or found.number is None:
+            raise ConfigurationError(f"focus ({name!r}) must be key and number of a star, as 1:g#2")
+    return replace(state, focus=names)
+
+
 def _with_bins(state: ViewState, text: str) -> ViewState:
     number = finite_number("bins", text)
     if number != int(number):
@@ -163,6 +177,7 @@ _CHANGES: tuple[tuple[tuple[str, ...], Callable[..., ViewState]], ...] = (
     (("key",), lambda state, text: replace(state, key=text)),
     (("x",), lambda state, text: replace(state, x=text)),
     (("y",), lambda state, text: replace(state, y=text)),
+    (("focus",), _with_focus),
     (("detrend",), lambda state, text: _with_timing(state, trend=text)),
     (("unit",), lambda state, text: _with_timing(state, normalisation=text)),
     (("reference",), lambda state, text: _with_timing(state, reference=text)),

@@ -71,6 +71,7 @@ ALLOWED: dict[str, frozenset[str]] = {
         "stream.export",
         "stream.measure.apertures",
         "stream.measure.psf",
+        "stream.measure.star_widths",
         "stream.night.ledger",
         "stream.night.night_reader",
         "server",
