@@ -248,47 +248,47 @@ class GrowingThinning:
 
     def __init__(self, max_points: int) -> None:
         self._max_points = max_points
-        self._width_s = 0.0
+        self._width = 0.0
         self._first = self._head_end = 0
         self._kept: IntArray = np.empty(0, dtype=np.int64)
 
-    def rows(self, time_s: FloatArray, value: FloatArray, within: tuple[int, int], changed_from: int) -> IntArray:
+    def rows(self, time: FloatArray, value: FloatArray, within: tuple[int, int], changed_from: int) -> IntArray:
         """Return the rows to draw, ascending; those whose value is not finite are left out.
 
         Parameters
         ----------
-        time_s, value : array, shape (n,)
-            Of all rows; times ascend.
+        time, value : array, shape (n,)
+            Of all rows; times ascend, in any unit that is always the same.
         within : tuple of int
             First row and the one after the last that are looked at.
         changed_from : int
             Rows before this one are what they were at the last call.
         """
         first, last = within
-        span = float(time_s[last - 1] - time_s[first]) if last > first else 0.0
+        span = float(time[last - 1] - time[first]) if last > first else 0.0
         if last - first <= self._max_points or span <= 0.0:
-            self._width_s = 0.0
+            self._width = 0.0
             return first + np.flatnonzero(np.isfinite(value[first:last]))
         width = 2.0 ** math.ceil(math.log2(span / (self._max_points / 4.0)))
         share = self._max_points // 8
         whole_from = max(first, last - share - last % share)
-        edge_s = math.floor(float(time_s[whole_from]) / width) * width
-        head_end = max(first, int(np.searchsorted(time_s[:last], edge_s)))
+        edge = math.floor(float(time[whole_from]) / width) * width
+        head_end = max(first, int(np.searchsorted(time[:last], edge)))
         if whole_from - head_end > share:
             head_end = whole_from  # a burst within one bin: the bin is parted
-        if width != self._width_s or changed_from < self._head_end or not self._first <= first <= self._head_end:
+        if width != self._width or changed_from < self._head_end or not self._first <= first <= self._head_end:
             self._kept, self._head_end = np.empty(0, dtype=np.int64), first
         if head_end >= self._head_end:
-            fresh = self._thinned(time_s, value, (self._head_end, head_end), width)
+            fresh = self._thinned(time, value, (self._head_end, head_end), width)
             self._kept = np.concatenate([self._kept[self._kept >= first], fresh])
         else:
-            self._kept = self._thinned(time_s, value, (first, head_end), width)
-        self._width_s, self._first, self._head_end = width, first, head_end
+            self._kept = self._thinned(time, value, (first, head_end), width)
+        self._width, self._first, self._head_end = width, first, head_end
         return np.concatenate([self._kept, head_end + np.flatnonzero(np.isfinite(value[head_end:last]))])
 
-    def _thinned(self, time_s: FloatArray, value: FloatArray, within: tuple[int, int], width: float) -> IntArray:
+    def _thinned(self, time: FloatArray, value: FloatArray, within: tuple[int, int], width: float) -> IntArray:
         rows = within[0] + np.flatnonzero(np.isfinite(value[within[0] : within[1]]))
-        bins = np.floor(time_s[rows] / width)
+        bins = np.floor(time[rows] / width)
         return rows[np.union1d(_extremes_of_bins(bins, value[rows]), _inner_of_bins(bins))]
 
 

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from server.columns import Columns, GrowingThinning, robust_range
 from server.grown import GrownCurve
@@ -25,6 +27,8 @@ MAX_CURVE_POINTS = 3000
 MAX_MEAN_POINTS = 600
 MAX_CHECK_POINTS = 1000
 _MOST_JUDGED = 20_000
+_SCATTER_INTERVAL_S = 1.0
+_NO_ROWS: IntArray = np.empty(0, dtype=np.int64)
 _COMPUTED = "the power spectrum is being computed"
 _MJD_TO_JD = 2400000.5
 _POGSON = 2.5 / math.log(10.0)
@@ -74,6 +78,38 @@ class Stretch:
         return self.first + np.flatnonzero(fit)
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Flags and files of points in words: looking them up one by one is most of what a drawn point costs."""
+
+    frame_ids: IntArray = field(default_factory=lambda: _NO_ROWS)
+    bits: IntArray = field(default_factory=lambda: _NO_ROWS)
+    flags: NDArray[Any] = field(default_factory=lambda: np.empty(0, dtype=object))
+    frames: NDArray[Any] = field(default_factory=lambda: np.empty(0, dtype=object))
+
+    def of(self, frame_ids: IntArray, bits: IntArray, names: Mapping[int, str]) -> _Words:
+        """Words of these points: those of the points that were there before are taken over."""
+        n_common, held = 0, slice(0, 0)
+        gone = np.flatnonzero(self.frame_ids == frame_ids[0]) if len(frame_ids) else _NO_ROWS
+        if len(gone):
+            n_common = min(len(self.frame_ids) - int(gone[0]), len(frame_ids))
+            held = slice(int(gone[0]), int(gone[0]) + n_common)
+            same = (self.frame_ids[held] == frame_ids[:n_common]) & (self.bits[held] == bits[:n_common])
+            if not same.all():
+                n_common = int(np.argmin(same))
+                held = slice(held.start, held.start + n_common)
+        fresh_ids, fresh_bits = frame_ids[n_common:], bits[n_common:]
+        words = {each: ", ".join(flag_names(each)) or "none" for each in set(fresh_bits.tolist())}
+        flags = np.array([words[each] for each in fresh_bits.tolist()], dtype=object)
+        frames = np.array([names.get(each, "") for each in fresh_ids.tolist()], dtype=object)
+        return _Words(
+            frame_ids,
+            bits,
+            np.concatenate([self.flags[held], flags]),
+            np.concatenate([self.frames[held], frames]),
+        )
+
+
 def empty_columns() -> dict[str, FloatArray]:
     """Columns of a light curve without points."""
     return {name: np.empty(0) for name in _NUMBERS} | {name: np.empty(0, dtype=object) for name in _TEXTS}
@@ -111,6 +147,9 @@ class CurveMaker:
         self._spectrum = SpectrumMaker(key, clock, look)
         self._transform: Future[None] | None = None
         self._shown = self._spectrum.view
+        self._clock = clock
+        self._scatter, self._scatter_due_s = (math.nan, math.nan), -math.inf
+        self._words = _Words()
         self._versions = (-1, -1)
         self._view: CurveView | None = None
 
@@ -152,31 +191,49 @@ class CurveMaker:
         if curve is None or not len(curve.frame_ids):
             return CurveView(empty_columns(), (0.9, 1.1), 0, math.nan, math.nan, no_spectrum())
         stretch = stretch_of(curve, self._look)
-        good = stretch.good()
+        first_changed = grown.first_changed(self._versions[0])
+        good = self._good_rows(stretch, is_solved=first_changed <= stretch.first)
         unit = _unit(curve, good, self._look)
-        time_s = curve.time_mjd_utc * SECONDS_PER_DAY
-        rows = self._thinning.rows(
-            time_s, curve.flux, (stretch.first, stretch.last), grown.first_changed(self._versions[0])
-        )
-        columns = self._binned(curve, good) if self._look.bin_s else self._points(curve, rows)
+        if self._look.bin_s:
+            columns = self._binned(curve, good)
+        else:
+            within = stretch.first, stretch.last
+            columns = self._points(curve, self._thinning.rows(curve.time_mjd_utc, curve.flux, within, first_changed))
         columns = _scaled(columns, self._look, unit)
-        judged = good[:: max(1, -(-len(good) // _MOST_JUDGED))]
         view = CurveView(
             columns=columns,
             y_range=_y_range(columns, self._look),
             n_points=int(np.count_nonzero(np.isfinite(stretch.part("flux")))),
-            rms=float(np.std(curve.flux[good])) if len(good) else math.nan,
-            typical_err=float(np.median(curve.flux_err[judged])) if len(good) else math.nan,
+            rms=self._scatter[0],
+            typical_err=self._scatter[1],
             spectrum=self._shown,
             unit=unit,
             mean=self._mean(curve, good, unit) if self._look.mean_s else {},
         )
         return self._with_check(view, check) if self._look.check and check is not None else view
 
+    def _good_rows(self, stretch: Stretch, *, is_solved: bool) -> IntArray:
+        """Rows that count; of a curve that only grew, the last ones again for a second where nothing but the scatter
+        depends on them: a few frames more do not change it."""
+        look = self._look
+        is_used = look.bin_s > 0.0 or look.mean_s > 0.0 or look.scale == "shown"
+        if not (is_solved or is_used) and self._clock() < self._scatter_due_s:
+            return _NO_ROWS
+        self._scatter_due_s = self._clock() + _SCATTER_INTERVAL_S
+        good = stretch.good()
+        judged = good[:: max(1, -(-len(good) // _MOST_JUDGED))]
+        curve = stretch.curve
+        self._scatter = (
+            (float(np.std(curve.flux[good])), float(np.median(curve.flux_err[judged])))
+            if len(good)
+            else (math.nan, math.nan)
+        )
+        return good
+
     def _points(self, curve: RelativeLightCurve, rows: IntArray) -> dict[str, FloatArray]:
         flags = curve.flags[rows]
-        words = {int(each): ", ".join(flag_names(int(each))) or "none" for each in np.unique(flags)}
         frame_ids = curve.frame_ids[rows]
+        self._words = self._words.of(frame_ids, flags, self._names)
         return {
             "utc_ms": utc_ms_of(curve.time_mjd_utc[rows]),
             "bjd_tdb": curve.time_bmjd_tdb[rows] + _MJD_TO_JD,
@@ -184,8 +241,8 @@ class CurveMaker:
             "flux_err": np.nan_to_num(curve.flux_err[rows]),
             "fill_alpha": np.where(flags & int(DOUBTFUL), 0.0, 0.85),
             "frame_id": frame_ids.astype(np.float64),
-            "flags": np.array([words[each] for each in flags.tolist()], dtype=object),
-            "frame": np.array([self._names.get(each, "") for each in frame_ids.tolist()], dtype=object),
+            "flags": self._words.flags,
+            "frame": self._words.frames,
         }
 
     def _binned(self, curve: RelativeLightCurve, good: IntArray) -> dict[str, FloatArray]:
@@ -233,7 +290,7 @@ class CurveMaker:
             return view
         stretch = stretch_of(curve, self._look)
         rows = self._check_thinning.rows(
-            curve.time_mjd_utc * SECONDS_PER_DAY,
+            curve.time_mjd_utc,
             curve.flux,
             (stretch.first, stretch.last),
             check.first_changed(self._versions[1]),
