@@ -162,6 +162,8 @@ class NightHandler(ApiHandler):
                 "photometer": view.label,
                 "photometers": view.labels,
                 "notices": view.notices,
+                "alerts": [alert for alert in view.alerts if alert.is_open],
+                "alerts_over": [alert for alert in view.alerts if not alert.is_open],
                 "notes": load_notes(feed.out),
             }
         )
@@ -296,6 +298,7 @@ class EventsHandler(ApiHandler):
                     "state": "" if view.status is None else view.status.state,
                     "n_measured": {key: shown.n_frames for key, shown in view.keys.items()},
                     "n_rejected": view.n_rejected,
+                    "alerts": [alert.title for alert in view.alerts if alert.is_open],
                     "last_sequence": feed.last_sequence,
                 }
             )

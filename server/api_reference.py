@@ -74,7 +74,7 @@ def openapi() -> dict[str, Any]:
         },
         "paths": {
             "/api/nights": _path("The nights that are served.", [], json),
-            "/api/night": _path("State, counts, photometers and notes of the night.", [_NIGHT], json),
+            "/api/night": _path("State, counts, alerts, photometers and notes of the night.", [_NIGHT], json),
             "/api/keys": _path("Catalog, target and comparison stars of every key.", [_NIGHT], json),
             "/api/light_curve/{key}/{source}": _path(
                 "A light curve.", [_KEY, _SOURCE, _PHOTOMETER, formats, since_time, *aavso, _NIGHT], curve_kinds
@@ -86,7 +86,7 @@ def openapi() -> dict[str, Any]:
                 ("image/png", "image/svg+xml", "application/pdf"),
             ),
             "/api/events": _path(
-                "Server-sent events: `night` with its state and last sequence, when they change.",
+                "Server-sent events: `night` with its state, alerts and last sequence, when they change.",
                 [_NIGHT],
                 ("text/event-stream",),
             ),

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.alerts import Alert
 from stream.config import FORCED_PHOTOMETERS, PHOTOMETER_LABELS, Recipe
 from stream.errors import Reason
 from stream.flags import Flag
@@ -164,6 +165,10 @@ class FakeNight:
         )
         self._ledger.save_status(status)
         return status
+
+    def tell(self, *alerts: Alert) -> None:
+        """Store alerts."""
+        self._ledger.save_alerts(alerts)
 
     def finish(self) -> None:
         """End the night and close its ledger."""
