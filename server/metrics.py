@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from server.night_view import NightView
+from stream.alerts import AlertKind
 
 _STATES = ("live", "stalled", "finished")
 
@@ -27,6 +28,10 @@ class _NightCollector(Collector):
             frames.add_metric([key], shown.n_frames)
         yield frames
         yield GaugeMetricFamily("opticam_live_frames_rejected", "Rejected frames.", value=self._view.n_rejected)
+        alerts = GaugeMetricFamily("opticam_live_alerts", "Alerts that last, of each kind.", labels=["kind"])
+        for kind in AlertKind:
+            alerts.add_metric([kind], sum(alert.is_open and alert.kind is kind for alert in self._view.alerts))
+        yield alerts
         status = self._view.status
         if status is None:
             return

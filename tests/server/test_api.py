@@ -20,6 +20,7 @@ from astropy.io import fits
 from server.api import routes
 from server.api_reference import openapi
 from server.nights import Nights
+from stream.alerts import Alert, AlertKind
 from stream.errors import ConfigurationError
 from stream.night.ledger import LedgerReader
 from stream.notes import Note, load_notes, save_notes, with_note
@@ -28,6 +29,8 @@ from tests.server.fake_night import KEYS, START_MJD, VARIABLE, FakeNight
 
 ROOT = Path(__file__).resolve().parents[2]
 N_STEPS = 400
+DISK = Alert(1, AlertKind.DISK, "/data", "1.0 GB are free", 10.0, 70.0, ended="there is room again")
+CLOUDS = Alert(2, AlertKind.CLOUDS, "1:g", "transparency 0.50", 80.0, value=0.5, threshold=0.8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     out = root / "2026" / "march"
     night = FakeNight(out)
     night.advance(N_STEPS)
+    night.tell(CLOUDS, DISK)
     night.finish()
     save_notes(out, with_note((), Note(START_MJD + 0.001, "clouds, from the\nwest")))
     shutil.copytree(out, root / "april")
@@ -83,6 +87,8 @@ def test_the_night_its_keys_and_its_frames(server: Served) -> None:
     night = found(server.one, "/api/night")
     assert night["status"]["state"] == "finished"
     assert night["counts"]["n_measured"] + night["counts"]["n_rejected"] == 3 * N_STEPS == night["last_sequence"]
+    assert [(alert["kind"], alert["until_unix_s"]) for alert in night["alerts"]] == [("clouds", None)]
+    assert [(alert["number"], alert["ended"]) for alert in night["alerts_over"]] == [(1, "there is room again")]
     assert [note["text"] for note in night["notes"]] == ["clouds, from the west"]
     keys = found(server.one, "/api/keys")
     assert [(each["key"], each["target"]) for each in keys] == [(key, VARIABLE) for key in KEYS]
@@ -150,12 +156,15 @@ def test_metrics_health_and_events(server: Served) -> None:
     text = ask(server.one, "/metrics")[1].decode()
     assert re.search(r'^opticam_live_frames_measured\{key="1:g"\} 396\.0$', text, re.MULTILINE)
     assert 'opticam_live_night_state{state="finished"} 1.0' in text
+    assert 'opticam_live_alerts{kind="clouds"} 1.0' in text
+    assert 'opticam_live_alerts{kind="disk"} 0.0' in text
     assert found(server.one, "/healthz") == {"status": "ok"}
     with urllib.request.urlopen(server.one + "api/events", timeout=10.0) as events:
         assert events.readline() == b"event: night\n"
         said = json.loads(events.readline().removeprefix(b"data: "))
     assert said["last_sequence"] == 3 * N_STEPS
     assert said["n_measured"] == dict.fromkeys(KEYS, 396)
+    assert said["alerts"] == ["clouds 1:g"]
 
 
 def test_a_figure_for_a_message(server: Served) -> None:
