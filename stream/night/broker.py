@@ -128,6 +128,7 @@ class Broker:
         self._commit_at_s = 0.0
         self._next_tick_s = self._next_status_s = self._next_save_s = 0.0
         self.n_dropped_messages = 0
+        self._waits_for = ""
         self.status: NightStatus | None = None
         self.on_reopenable: Callable[[str, KnownFile], None] = lambda path, known: None
         self.on_picture: Callable[[str, str], None] = lambda key, version: None
@@ -195,9 +196,24 @@ class Broker:
         if now_s >= self._next_tick_s:
             self._tick()
 
+    def tell_waiting(self, sentence: str) -> NightStatus:
+        """Tell whoever looks on that the ledger cannot be written now; the night waits for it."""
+        if sentence != self._waits_for:
+            self._waits_for = sentence
+            _log.error("%s: tried again until it can", sentence)
+        status = self._status()
+        status = msgspec.structs.replace(status, awaited=(f"{sentence}: nothing is lost", *status.awaited))
+        self._publish(b"status", status)
+        return status
+
     def _tick(self) -> None:
         now_s = time.monotonic()
         was_held_up = now_s - self._next_tick_s > _HELD_UP_S
+        if was_held_up:
+            self._take_replies()  # what was answered meanwhile is no silence
+        if self._waits_for and not was_held_up:
+            _log.warning("the ledger can be written again")
+            self._waits_for = ""
         self._next_tick_s = now_s + _TICK_S
         for pid in self._state.silent(now_s):
             # A long call in a library keeps heartbeats back, a busy machine everybody, and what holds up the night

@@ -40,6 +40,7 @@ _DRAIN_S = 1.5
 _LEAVE_S = 1.0
 _LONG_SILENCE_S = 5.0
 _PORT_WAIT_S = 2.0
+_LEDGER_PAUSE_S = 0.5
 _FILES_S, _FILES_AT_STOP_S = 20.0, 0.3
 _INCOMPLETE_FINITE_S = 3.0
 _SWITCH_INTERVAL_S = 0.0005
@@ -167,7 +168,8 @@ class _Night:
     def __init__(
         self, options: NightOptions, recipe: Recipe, *, home: NightFolder, ledger: Ledger, folder: Path
     ) -> None:
-        self._home, self._folder = home, folder
+        self._home, self._folder, self._ledger = home, folder, ledger
+        self._is_finite = options.finite
         counts = ledger.counts()
         self._wire = BrokerWire(home.path)
         self._supervisor = Supervisor(home.path, options.n_workers)
@@ -211,6 +213,7 @@ class _Night:
         self.calibration: CalibrationWatch | None = None
 
     def run(self, stop: threading.Event, onlooker: Onlooker) -> None:
+        self._ledger.on_busy = lambda sentence: self._wait_for_ledger(sentence, stop, onlooker)
         self._write_run_file()
         self._supervisor.start()
         if self._page is not None:
@@ -263,6 +266,13 @@ class _Night:
             self._status_told = self._broker.status
             onlooker.on_status(self._status_told)
         return True
+
+    def _wait_for_ledger(self, sentence: str, stop: threading.Event, onlooker: Onlooker) -> bool:
+        """Wait a moment for a full disk or a locked ledger, unless nobody would see it; whether to try again."""
+        if self._is_finite or stop.is_set():
+            return False
+        onlooker.on_status(self._broker.tell_waiting(sentence))
+        return not stop.wait(_LEDGER_PAUSE_S)
 
     def _write_run_file(self) -> None:
         self._home.write_run_file(
