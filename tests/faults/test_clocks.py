@@ -93,10 +93,10 @@ def test_a_night_through_midnight_and_a_leap_second_loses_no_frame_and_no_second
     generate_observations(folder, 20, circular_aperture=False, binning_scale=16, settings=settings)
     frames = sorted(folder.glob("*.fit"))
     contents = {path: path.read_bytes() for path in frames}
-    last = [path for path in frames if b"2016-12-31T23:59:59" in contents[path]]
+    last = [path for path in frames if b"2016-12-31 23:59:59" in contents[path]]
     assert len(last) == 1
     leap = folder / f"leap-{last[0].name}"
-    leap.write_bytes(with_time(contents[last[0]], "2016-12-31T23:59:60.500"))
+    leap.write_bytes(with_time(contents[last[0]], "2016-12-31 23:59:60.500"))
     counts = run_night(
         NightOptions(folder, tmp_path / "out", 1, finite=True), Recipe(instrument=OPTICAM_MX()), stop=threading.Event()
     )

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zmq
 
+from stream.messages import PUBLISHED, NightStatus
 from stream.night.ledger import LEDGER_FILE
+from stream.night.night_folder import read_run_file
 from tests.faults.comparison import differences
 from tests.faults.conftest import Report, names
+from tests.faults.subscribers import subscribe
 from tests.faults.whole_night import SEED, SimulatedNight, Watch, put
 from tests.night.processes import run
 from tests.night.waiting import wait_until
@@ -53,27 +57,48 @@ def fill(disk: Path) -> Path:
     return filler
 
 
-def test_a_full_disk_ends_a_night_with_a_sentence_and_loses_no_frame(
-    night: SimulatedNight, tmp_path: Path, report: Report
-) -> None:
+def test_a_night_waits_while_its_disk_is_full(night: SimulatedNight, tmp_path: Path, report: Report) -> None:
     frames = night.frames[:120]
     with small_disk(tmp_path / "disk") as disk:
         watch = Watch(tmp_path / "frames", disk / "out", night.catalogs)
+        refused = f"ledger {watch.out / LEDGER_FILE} cannot be written: database or disk is full"
         with watch:
             put(frames[:40], watch.folder)
             watch.wait(40)
             filler = fill(disk)
-            put(frames[40:], watch.folder)
-            ended = watch.wait_for_end(60.0)
-        assert ended.status == 1
-        ledger = watch.out / LEDGER_FILE
-        assert f"error: ledger {ledger} cannot be written: database or disk is full" in ended.errors
+            put(frames[40:80], watch.folder)
+            wait_until(lambda: refused in heard(watch.out), 30.0, "the sentence in the status that is published")
+            with pytest.raises(subprocess.TimeoutExpired):
+                watch.running.wait(1.0)
+            filler.unlink()
+            watch.wait(80)
+            filler = fill(disk)
+            put(frames[80:], watch.folder)
+            wait_until(lambda: refused in heard(watch.out), 30.0, "the sentence in the status that is published")
+            ended = watch.stop()
+        assert (ended.status, ended.took_s < 5.0) == (1, True)
+        assert f"error: {refused}" in ended.errors
         filler.unlink()
         with watch:
             watch.wait(len(frames))
             assert watch.stop().status == 0
         wrong = differences(watch.out, night.undisturbed, names(frames))
-        report("a full disk", watch.out, n_faults=1, n_in=len(frames), wrong=wrong)
+        report("a full disk", watch.out, n_faults=2, n_in=len(frames), wrong=wrong)
+
+
+def heard(out: Path) -> str:
+    """What the next status that a running night publishes says that it waits for."""
+    run_file = read_run_file(out)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        with subscribe(context, out, run_file.publisher) as subscriber:
+            subscriber.setsockopt(zmq.SUBSCRIBE, b"status")
+            if not subscriber.poll(3000):
+                return ""
+            status = PUBLISHED.decode(subscriber.recv_multipart()[1])
+    finally:
+        context.destroy(linger=0)
+    return "; ".join(status.awaited) if isinstance(status, NightStatus) else ""
 
 
 def test_outputs_that_cannot_be_written_are_refused(night: SimulatedNight, tmp_path: Path) -> None:
@@ -94,29 +119,20 @@ def locked(out: Path) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-def test_a_locked_ledger_is_waited_for_and_then_ends_the_night_with_a_sentence(
-    night: SimulatedNight, tmp_path: Path, report: Report
-) -> None:
-    frames = night.frames[:90]
-    watch = Watch(tmp_path / "frames", tmp_path / "out", night.catalogs)
-    with watch:
+@pytest.mark.slow
+def test_a_night_waits_while_its_ledger_is_locked(night: SimulatedNight, tmp_path: Path, report: Report) -> None:
+    frames = night.frames[:60]
+    with Watch(tmp_path / "frames", tmp_path / "out", night.catalogs) as watch:
         put(frames[:30], watch.folder)
         watch.wait(30)
         with locked(watch.out):
-            put(frames[30:60], watch.folder)
-            with pytest.raises(subprocess.TimeoutExpired):
-                watch.running.wait(2.0)
-        watch.wait(60)
-        with locked(watch.out):
-            put(frames[60:], watch.folder)
-            ended = watch.wait_for_end(60.0)
-    assert ended.status == 1
-    assert f"error: ledger {watch.out / LEDGER_FILE} cannot be written: database is locked" in ended.errors
-    with watch:
+            put(frames[30:], watch.folder)
+            wait_until(lambda: "cannot be written: database is locked" in watch.log(), 30.0, "a line of the log")
         watch.wait(len(frames))
+        wait_until(lambda: "the ledger can be written again" in watch.log(), 10.0, "a line of the log")
         assert watch.stop().status == 0
     wrong = differences(watch.out, night.undisturbed, names(frames))
-    report("a locked ledger", watch.out, n_faults=2, n_in=len(frames), wrong=wrong)
+    report("a locked ledger", watch.out, n_faults=1, n_in=len(frames), wrong=wrong)
 
 
 def overwrite_pages(ledger: Path) -> None:

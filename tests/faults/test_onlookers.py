@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 import zmq
-import zmq.auth
 
 from stream.night.night_folder import read_run_file
-from stream.night.wire import KEYS_FOLDER
 from tests.faults.comparison import differences
 from tests.faults.conftest import Report, names
 from tests.faults.resources import held_by
+from tests.faults.subscribers import subscribe
 from tests.faults.test_folders import link_copies, original
 from tests.faults.whole_night import SimulatedNight, Watch, put
 
@@ -31,18 +30,12 @@ _MORE_MB = 40.0
 def deaf_subscribers(out: Path) -> Iterator[None]:
     """Subscribers with the keys of the night that take everything and read nothing, and peers that say nothing."""
     run = read_run_file(out)
-    public, secret = zmq.auth.load_certificate(out / KEYS_FOLDER / "client.key_secret")
-    broker, _ = zmq.auth.load_certificate(out / KEYS_FOLDER / "broker.key")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     host, _, port = run.publisher.removeprefix("tcp://").rpartition(":")
     silent = [socket.create_connection((host, int(port))) for _ in range(_N_DEAF)]
     for _ in range(_N_DEAF):
-        subscriber = context.socket(zmq.SUB)
-        subscriber.curve_publickey, subscriber.curve_secretkey, subscriber.curve_serverkey = public, secret, broker
-        subscriber.setsockopt(zmq.RCVHWM, 1)
-        subscriber.setsockopt(zmq.RCVBUF, 4096)
+        subscriber = subscribe(context, out, run.publisher, most_queued=1)
         subscriber.setsockopt(zmq.SUBSCRIBE, b"")
-        subscriber.connect(run.publisher)
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream.config import FORCED_PHOTOMETERS, PhotometerSettings, Recipe
+from stream.config import PhotometerSettings, Recipe
 from stream.errors import Reason
 from stream.instruments import OPTICAM_MX
 from stream.messages import FrameMeasured, FrameRejected
@@ -94,9 +94,10 @@ def write_poison(night: SimulatedNight, folder: Path) -> tuple[list[str], Path]:
         assert isinstance(outcome, FrameMeasured)
         times[outcome.key, outcome.time_mjd_utc] = how
     (folder / "poison.py").write_text(POISON.format(victims=times))
-    photometers = (*FORCED_PHOTOMETERS, PhotometerSettings(kind="poison:Poison"))
+    usual = Recipe(instrument=OPTICAM_MX())
+    photometers = (*usual.photometers, PhotometerSettings(kind="poison:Poison"))
     recipe = folder / "recipe.toml"
-    recipe.write_text(Recipe(instrument=OPTICAM_MX(), photometers=photometers).to_toml())
+    recipe.write_text(msgspec.structs.replace(usual, photometers=photometers).to_toml())
     return victims, recipe
 
 
