@@ -23,6 +23,7 @@ _PID_FIELD, _PUBLISHER_FIELD = "pid", "publisher"
 _CLIENT_KEY, _BROKER_KEY = "client.key_secret", "broker.key"
 _HIGH_WATER_MARK = 10_000
 _MOST_AT_ONCE = 2000
+_LARGEST_MESSAGE_BYTES = 64 * 2**20
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Subscription:
         subscriber = self._context.socket(zmq.SUB)
         subscriber.linger = 0
         subscriber.rcvhwm = _HIGH_WATER_MARK
+        subscriber.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE_BYTES)
         subscriber.curve_publickey, subscriber.curve_secretkey = public, secret
         subscriber.curve_serverkey = broker
         subscriber.subscribe(b"")

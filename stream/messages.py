@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ from stream.timestamps import SkyPosition
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+_FLOAT_BYTES = 8
 _PLACE_COLUMNS = ("x", "y", "sky_e_per_px", "peak_adu", "flags")
 
 
@@ -38,6 +40,16 @@ SOURCE_COLUMNS = source_columns(PHOTOMETER_LABELS)
 """Rows of the table where nothing but the two standard photometers was asked for."""
 
 
+# What a message may hold at most: whoever has the keys of the night may still be broken.
+Text = Annotated[str, msgspec.Meta(max_length=8192)]
+Sentence = Annotated[str, msgspec.Meta(max_length=2**20)]
+Pid = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+Table = Annotated[bytes, msgspec.Meta(max_length=32 * 2**20)]
+_MOST_SOURCES, _MOST_FRAMES, _MOST_PIXELS = 100_000, 100_000, 2**24
+SourceNumbers = Annotated[tuple[float, ...], msgspec.Meta(max_length=_MOST_SOURCES)]
+
+
 class Message(msgspec.Struct, frozen=True, tag=True):
     """Base of everything that crosses a process boundary."""
 
@@ -48,8 +60,8 @@ class Catalog(Message, frozen=True):
     All tuples have one entry per source. Positions and sizes are pixels of the reference frame.
     """
 
-    key: str
-    version: str
+    key: Text
+    version: Text
     """Hash of the content."""
     frame_shape: tuple[int, int]
     """(rows, columns) of the frames."""
@@ -59,19 +71,19 @@ class Catalog(Message, frozen=True):
     fwhm_px: float
     """Median full width at half maximum of the stars."""
     pixel_scale_arcsec: float
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    flux_e: tuple[float, ...]
+    x: SourceNumbers
+    y: SourceNumbers
+    flux_e: SourceNumbers
     """Aperture flux, electrons per `exposure_s`: the unit of transparency."""
-    semi_major_sigma_px: tuple[float, ...]
-    semi_minor_sigma_px: tuple[float, ...]
-    orientation_deg: tuple[float, ...]
+    semi_major_sigma_px: SourceNumbers
+    semi_minor_sigma_px: SourceNumbers
+    orientation_deg: SourceNumbers
     """Of the major axis, from +x towards +y, degrees."""
-    frames: tuple[str, ...]
+    frames: Annotated[tuple[Text, ...], msgspec.Meta(max_length=_MOST_FRAMES)]
     """Names of the frames that were stacked; the first one is the reference frame."""
     pointing: SkyPosition | None = None
     """Where the reference frame pointed; all times of the key are referred to it."""
-    hot_pixels: tuple[int, ...] = ()
+    hot_pixels: Annotated[tuple[int, ...], msgspec.Meta(max_length=_MOST_PIXELS)] = ()
     """Pixels that shine on their own, as ``row * columns + column``."""
 
     @property
@@ -141,33 +153,33 @@ class SaveCatalogFiles(Message, frozen=True):
 class CatalogPictureLeft(Message, frozen=True):
     """Worker to broker: the picture of this catalog lies in the folder of catalogs, to be drawn."""
 
-    key: str
-    version: str
+    key: Text
+    version: Text
 
 
 class CatalogBuilt(Message, frozen=True):
     """Worker to broker: the catalog of a key; the frames that could not be used are rejected."""
 
     catalog: Catalog
-    rejected: tuple[FrameRejected, ...] = ()
+    rejected: Annotated[tuple[FrameRejected, ...], msgspec.Meta(max_length=_MOST_FRAMES)] = ()
 
 
 class CatalogNotBuilt(Message, frozen=True):
     """Worker to broker: these frames make no catalog; those rejected are out, the others may be tried again."""
 
-    key: str
-    sentence: str
-    rejected: tuple[FrameRejected, ...]
+    key: Text
+    sentence: Sentence
+    rejected: Annotated[tuple[FrameRejected, ...], msgspec.Meta(max_length=_MOST_FRAMES)]
 
 
 class FrameMeasured(Message, frozen=True):
     """All that was measured on one frame. NaN stands where a number is unknown."""
 
-    frame_id: int
-    path: str
-    key: str
-    recipe_hash: str
-    catalog_version: str
+    frame_id: Count
+    path: Text
+    key: Text
+    recipe_hash: Text
+    catalog_version: Text
     time_mjd_utc: float
     """Middle of the exposure, days."""
     time_bmjd_tdb: float
@@ -189,18 +201,18 @@ class FrameMeasured(Message, frozen=True):
     scale: float
     transparency: float
     """Median flux of the brightest stars relative to the catalog, per exposure time."""
-    n_aligned: int
+    n_aligned: Count
     """Stars that the transform rests on."""
     alignment_rms_px: float
     flags: int
     """Frame flags, see `stream.flags`; those of a source are in `sources`."""
     core_s: float
     """Processor time that the frame took, seconds."""
-    sources: bytes
+    sources: Table
     """Little-endian float64, rows as in `source_columns` of the labels, columns as in the catalog."""
-    sequence: int = 0
+    sequence: Count = 0
     """Order of commitment in the ledger, from 1; given by the ledger."""
-    labels: tuple[str, ...] = PHOTOMETER_LABELS
+    labels: Annotated[tuple[Text, ...], msgspec.Meta(max_length=1000)] = PHOTOMETER_LABELS
     """The photometers of the recipe."""
     calibration_version: str = ""
     """Hash of the masters that calibrated the frame; empty where there are none."""
@@ -208,6 +220,10 @@ class FrameMeasured(Message, frozen=True):
     def source_table(self) -> FloatArray:
         """Return the table of sources, shape (len(self.columns()), n_sources), read-only."""
         return np.frombuffer(self.sources, dtype="<f8").reshape(len(self.columns()), -1)
+
+    def has_whole_table(self) -> bool:
+        """Whether the table of sources has as many numbers as its rows need."""
+        return len(self.sources) % (_FLOAT_BYTES * len(self.columns())) == 0
 
     def columns(self) -> tuple[str, ...]:
         """Names of the rows of the table of sources."""
@@ -217,35 +233,35 @@ class FrameMeasured(Message, frozen=True):
 class FrameRejected(Message, frozen=True):
     """Why a frame has no measurement."""
 
-    frame_id: int
-    path: str
+    frame_id: Count
+    path: Text
     reason: Reason
-    sentence: str
+    sentence: Sentence
     """Names the file and the cause."""
-    key: str | None = None
-    sequence: int = 0
+    key: Text | None = None
+    sequence: Count = 0
     """Order of commitment in the ledger, from 1; given by the ledger."""
 
 
 class FrameDescribed(Message, frozen=True):
     """Worker to broker: the header, unreadable when the frame arrived, can be read now; this is its key."""
 
-    frame_id: int
-    key: str
+    frame_id: Count
+    key: Text
     time_mjd_utc: float
 
 
 class WorkerReady(Message, frozen=True):
     """Worker to broker: here I am, with room for so many assignments."""
 
-    pid: int
-    credit: int
+    pid: Pid
+    credit: Annotated[int, msgspec.Meta(ge=1, le=100)]
 
 
 class WorkerHeartbeat(Message, frozen=True):
     """Worker to broker: still alive."""
 
-    pid: int
+    pid: Pid
 
 
 class StopWorker(Message, frozen=True):
@@ -275,6 +291,8 @@ class NightStatus(Message, frozen=True):
     """When the last frame arrived; NaN before the first."""
     awaited: tuple[str, ...] = ()
     """What the night waits for, one sentence each: ``3 of 5 frames for the catalog of 2:r``."""
+    n_dropped_messages: Count = 0
+    """Messages of workers that made no sense, or were the second outcome of a frame."""
 
 
 ToWorker = AssignFrame | UseCatalog | UseCalibration | BuildCatalog | SaveCatalogFiles | StopWorker

@@ -62,6 +62,7 @@ _GATHERED_S = 0.02
 _STATUS_EVERY_S = 0.5
 _SAVE_STATUS_EVERY_S = 1.0
 _REPLIES_A_ROUND = 200
+_MOST_DROPPED_LOGGED = 100
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class Broker:
         self._outcomes: list[FrameMeasured | FrameRejected] = []
         self._commit_at_s = 0.0
         self._next_tick_s = self._next_status_s = self._next_save_s = 0.0
-        self.n_dropped_messages = 0
+        self._n_unreadable = 0
         self._waits_for = ""
         self.status: NightStatus | None = None
         self.on_reopenable: Callable[[str, KnownFile], None] = lambda path, known: None
@@ -251,8 +252,9 @@ class Broker:
                 return
             event = self._event_of(identity, parts)
             if event is None:
-                self.n_dropped_messages += 1
-                _log.warning("a message from %r was dropped: it is none of the night's", identity[:40])
+                self._n_unreadable += 1
+                if self._n_unreadable <= _MOST_DROPPED_LOGGED:
+                    _log.warning("a message from %r was dropped: it is none of the night's", identity[:40])
             else:
                 self._tell(event)
 
@@ -263,6 +265,8 @@ class Broker:
         try:
             message = FROM_WORKER.decode(parts[0])
         except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        if isinstance(message, FrameMeasured) and not message.has_whole_table():
             return None
         if isinstance(message, WorkerHeartbeat):
             return WorkerHeard(pid)
@@ -328,4 +332,7 @@ class Broker:
     def _status(self) -> NightStatus:
         awaited = (*self.complaints(), *self._state.awaited())
         status = self._monitor.status(self._state.counts(), now_s=time.monotonic(), unix_s=time.time(), awaited=awaited)
-        return msgspec.structs.replace(status, n_worker_restarts=self._supervisor.n_restarts)
+        n_dropped = self._n_unreadable + self._state.n_repeated
+        return msgspec.structs.replace(
+            status, n_worker_restarts=self._supervisor.n_restarts, n_dropped_messages=n_dropped
+        )

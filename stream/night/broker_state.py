@@ -79,6 +79,8 @@ class BrokerState:
         self._ended = False
         self._stopping = False
         self._out: list[Instruction] = []
+        self.n_repeated = 0
+        """Outcomes of frames that had one already, or that nobody was given: dropped."""
 
     def handle(self, event: Event, at_s: float) -> list[Instruction]:
         """Take one event and return what is to be done, in order.
@@ -183,6 +185,7 @@ class BrokerState:
         """Give a frame its outcome, unless it has one."""
         entry = self._open.pop(outcome.frame_id, None)
         if entry is None:
+            self.n_repeated += 1
             return
         self._places[entry.place] -= 1
         if entry.key != _UNKNOWN_KEY:

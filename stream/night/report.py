@@ -96,10 +96,11 @@ def health_sentence(status: NightStatus) -> str:
     lag = "" if math.isnan(status.lag_s) else f", lag {1000.0 * status.lag_s:.0f} ms"
     waiting = f", {status.n_waiting} wait for a catalog" if status.n_waiting else ""
     restarts = f", {status.n_worker_restarts} restarts" if status.n_worker_restarts else ""
+    dropped = f", {status.n_dropped_messages} messages dropped" if status.n_dropped_messages else ""
     return (
         f"{status.state}: {status.n_measured} measured, {status.n_rejected} rejected, "
         f"{status.n_queued} queued{waiting}, {status.frames_per_s:.1f} frames/s{lag}, "
-        f"{status.n_workers} workers{restarts}"
+        f"{status.n_workers} workers{restarts}{dropped}"
     )
 
 

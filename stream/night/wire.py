@@ -17,6 +17,7 @@ _CLIENTS_FOLDER = "clients"
 _BROKER, _CLIENT = "broker", "client"
 _LOOPBACK = "tcp://127.0.0.1"
 _LARGEST_MESSAGE_BYTES = 64 * 2**20
+_LARGEST_SUBSCRIPTION_BYTES = 1024
 _PUBLISHED_AHEAD = 10_000
 
 
@@ -26,8 +27,9 @@ def make_keys(out: Path) -> None:
     if keys.exists():
         shutil.rmtree(keys)
     clients = keys / _CLIENTS_FOLDER
-    clients.mkdir(parents=True, mode=0o700)
-    keys.chmod(0o700)
+    # Shut before there is anything in it.
+    keys.mkdir(mode=0o700)
+    clients.mkdir(mode=0o700)
     for name in (_BROKER, _CLIENT):
         public, secret = zmq.auth.create_certificates(str(keys), name)
         for path in (public, secret):
@@ -50,7 +52,9 @@ class BrokerWire:
         self.router: zmq.Socket[bytes] = self.context.socket(zmq.ROUTER)
         self.publisher: zmq.Socket[bytes] = self.context.socket(zmq.PUB)
         self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        # Whoever sends more is cut off.
         self.router.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE_BYTES)
+        self.publisher.setsockopt(zmq.MAXMSGSIZE, _LARGEST_SUBSCRIPTION_BYTES)
         self.publisher.setsockopt(zmq.SNDHWM, _PUBLISHED_AHEAD)
         for socket in (self.router, self.publisher):
             socket.curve_server = True
@@ -88,6 +92,7 @@ def connect_to_broker(
         raise ValueError(f"{keys / f'{_CLIENT}.key_secret'} holds no secret key")
     socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = public, secret, broker
     socket.identity = identity
+    socket.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE_BYTES)
     socket.linger = 1000
     socket.connect(endpoint)
     return socket

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 CREDIT = 2
 """One frame in work and one at hand, so that no worker waits for the broker."""
 HEARTBEAT_S = 0.5
+_LONGEST_SENTENCE = 4000
 
 _log = logging.getLogger(__name__)
 
@@ -145,7 +146,8 @@ def answer_frame(measurer: Measurer, assignment: AssignFrame) -> FrameReply:
     except Exception as error:  # noqa: BLE001  (one frame must not end the night, whatever a library raises over it)
         _log.exception("frame %s", frame.path)
         reason, sentence = Reason.INTERNAL_ERROR, _internal_error(frame.path, error)
-    return FrameRejected(frame.frame_id, frame.path, reason, sentence, assignment.key or None)
+    # Whatever a library put into its error, the message stays one that the broker takes.
+    return FrameRejected(frame.frame_id, frame.path, reason, sentence[:_LONGEST_SENTENCE], assignment.key or None)
 
 
 def answer_build(measurer: Measurer, request: BuildCatalog) -> CatalogReply:
