@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from server.amounts import with_error
-from server.timing_looks import TimingChoices, detrending_of
-from server.timing_views import KeyStretch, StripView, TimingView, reference_of, with_errors
+from server.timing_looks import TimingChoices
+from server.timing_views import KeyStretch, StripView, TimingView, detrended, reference_and_others, with_errors
 from stream.analysis.averaged_spectra import Averaging
 from stream.analysis.cross_spectra import CrossSpectrum, cross_spectrum
-from stream.analysis.detrending import detrend
 from stream.analysis.periodogram import lomb_scargle
 from stream.analysis.series import measured_points
 from stream.analysis.sinusoid import FEWEST_POINTS, phase_lag
@@ -33,13 +31,8 @@ def lag_view(stretches: Sequence[KeyStretch], choices: TimingChoices, _previous:
     AnalysisError
         If there are less than two keys, or the reference key has no peak.
     """
-    reference = reference_of(stretches, choices.reference)
-    others = [stretch for stretch in stretches if stretch is not reference]
-    if not others:
-        raise AnalysisError(f"a lag needs two keys: there is {reference.key} alone")
-    if len({stretch.scale for stretch in stretches}) > 1:
-        raise AnalysisError("lags need the times of all keys in one scale: barycentric times are missing for some")
-    reference, done = _detrended(reference, choices)
+    reference, others = reference_and_others(stretches, choices.reference, "a lag")
+    reference, done = detrended(reference, choices)
     good = measured_points(reference.series, f"a lag behind {reference.key}", fewest=FEWEST_POINTS)
     peak_hz = lomb_scargle(good.time_s - good.time_s[0], good.flux, good.flux_err).peak_frequency_hz
     strips: list[StripView] = []
@@ -50,16 +43,11 @@ def lag_view(stretches: Sequence[KeyStretch], choices: TimingChoices, _previous:
     return TimingView(text=text, strips=tuple(strips))
 
 
-def _detrended(stretch: KeyStretch, choices: TimingChoices) -> tuple[KeyStretch, str]:
-    done = detrend(stretch.series, detrending_of(choices.trend), airmass=stretch.airmass)
-    return replace(stretch, series=done.series), done.sentence
-
-
 def _strips(reference: KeyStretch, other: KeyStretch, choices: TimingChoices, peak_hz: float) -> list[StripView]:
     pair = f"{other.key} behind {reference.key}"
     at_peak, cross = "", None
     try:
-        other, done = _detrended(other, choices)
+        other, done = detrended(other, choices)
         lag = phase_lag(reference.series, other.series, peak_hz)
         time_err_s = lag.phase_err_rad / (2.0 * math.pi * peak_hz)
         at_peak = f" at {peak_hz:.5g} Hz\n{with_error(lag.phase_rad, lag.phase_err_rad, 'rad')}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bokeh.models import (
+    BoxAnnotation,
     ColumnDataSource,
     CrosshairTool,
     CustomJSTicker,
@@ -25,6 +26,8 @@ from server.timing_views import StripView
 
 _POINTS: dict[str, list[Any]] = {"x": [], "y": [], "lower": [], "upper": [], "alpha": [], "text": []}
 _RANGE_CHANGE = 0.08
+_SHADE = 0.16
+"""Of a band; where one lies on another it is darker."""
 _MANY, _SIZE, _SMALL_SIZE = 60, 5.5, 3.5
 _PLAIN: dict[str, list[float]] = {"x": [], "y": []}
 
@@ -63,6 +66,7 @@ class PointStrip:
         self._x_range = FollowedRange(Range1d(*view.x_range))
         self._y_range = FollowedRange(Range1d(*view.y_range), tolerance=_RANGE_CHANGE)
         self._axes = axes
+        self._bands: list[BoxAnnotation] = []
         self.figure = figure(
             sizing_mode="stretch_both",
             min_height=axes.min_height_px,
@@ -90,7 +94,8 @@ class PointStrip:
             background_fill_alpha=0.65,
         )
         self._decorate(cursor)
-        self._draw(palette, view.colour_of)
+        self._colour = palette.key_colour(view.colour_of)
+        self._draw(palette, self._colour)
 
     def _decorate(self, cursor: Span) -> None:
         plot = self.figure
@@ -109,8 +114,8 @@ class PointStrip:
         plot.add_tools(CrosshairTool(overlay=cursor))
         plot.add_layout(self._note)
 
-    def _draw(self, palette: theme.Palette, key: str) -> None:
-        plot, colour = self.figure, palette.key_colour(key)
+    def _draw(self, palette: theme.Palette, colour: str) -> None:
+        plot = self.figure
         plot.scatter("x", "y", source=self._dots, size=2.5, color=colour, alpha=0.25)
         plot.segment("x", "lower", "x", "upper", source=self._points, color=colour, alpha="alpha")
         points = self._marks = plot.scatter("x", "y", source=self._points, size=_SIZE, color=colour, alpha="alpha")
@@ -141,5 +146,17 @@ class PointStrip:
         for model, text in ((self.figure.title, view.title), (self._note, view.note)):
             if model.text != text:
                 model.text = text
+        self._shade(view.bands)
         self._x_range.show(view.x_range)
         self._y_range.show(view.y_range)
+
+    def _shade(self, bands: tuple[tuple[float, float], ...]) -> None:
+        while len(self._bands) < len(bands):
+            self._bands.append(
+                BoxAnnotation(fill_color=self._colour, fill_alpha=_SHADE, line_color=None, level="underlay")
+            )
+            self.figure.add_layout(self._bands[-1])
+        for number, box in enumerate(self._bands):
+            box.visible = number < len(bands)
+            if box.visible:
+                box.update(left=bands[number][0], right=bands[number][1])

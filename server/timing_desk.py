@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from server.correlation_views import correlation_view
 from server.dynamic_views import dynamic_view
 from server.fold_views import fold_view
 from server.lag_views import lag_view
@@ -22,7 +23,13 @@ REST = 10.0
 """A view is made again after so many times what the last one took, if that is longer."""
 
 Version = tuple[object, ...]
-_MAKERS = {"dynamic": dynamic_view, "lags": lag_view, "fold": fold_view, "transit": transit_view}
+_MAKERS = {
+    "dynamic": dynamic_view,
+    "lags": lag_view,
+    "correlation": correlation_view,
+    "fold": fold_view,
+    "transit": transit_view,
+}
 
 _log = logging.getLogger(__name__)
 

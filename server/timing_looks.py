@@ -12,7 +12,7 @@ from stream.analysis.detrending import Detrending, Trend
 from stream.analysis.periodogram import Normalisation
 from stream.errors import ConfigurationError
 
-KINDS = ("dynamic", "lags", "fold", "transit")
+KINDS = ("dynamic", "lags", "correlation", "fold", "transit")
 _MOST_BINS = 500
 _LONGEST_S = 86_400.0
 _PERIOD = re.compile(r"\s*([0-9.eE+-]+)\s*(s|min|h|d|)\s*")
@@ -98,6 +98,8 @@ def timing_look(kind: str, look: Look, choices: TimingChoices) -> TimingLook:
         used = {}
     elif kind == "lags":
         used = {name: getattr(choices, name) for name in ("trend", "reference", "segment_s")}
+    elif kind == "correlation":
+        used = {name: getattr(choices, name) for name in ("trend", "reference")}
     elif kind == "fold":
         used = {name: getattr(choices, name) for name in ("trend", "reference", "period", "epoch", "n_bins")}
     else:

@@ -31,6 +31,13 @@ AXES = {
         96,
         (("frequency", "@x{0.00000} Hz"), ("value", "@y{0.000}, @lower{0.000} to @upper{0.000}"), ("that is", "@text")),
     ),
+    "correlation": StripAxes(
+        "correlation",
+        "linear",
+        "lag / s, positive: late",
+        130,
+        (("lag", "@x{0.000} s"), ("correlation", "@y{0.000}, @lower{0.000} to @upper{0.000}"), ("of", "@text")),
+    ),
     "transit": StripAxes(
         "transit",
         "datetime",
@@ -39,10 +46,11 @@ AXES = {
         (("UTC", "@x{%F %H:%M:%S}"), ("flux", "@y{0.00000}, @lower{0.00000} to @upper{0.00000}")),
     ),
 }
-Y_LABELS = {"lag": "phase lag / rad", "coherence": "coherence"}
+Y_LABELS = {"lag": "phase lag / rad", "coherence": "coherence", "correlation": "correlation"}
 FIELDS = {
     "dynamic": ("reference", "trend", "normalisation", "window_s"),
     "lags": ("reference", "trend", "segment_s"),
+    "correlation": ("reference", "trend"),
     "fold": ("reference", "trend", "n_bins", "period", "epoch"),
     "transit": ("model",),
 }

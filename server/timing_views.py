@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from server.columns import Columns
 from server.curve_views import series_of, stretch_of, utc_ms_of
 from server.looks import Look
+from server.timing_looks import TimingChoices, detrending_of
+from stream.analysis.detrending import detrend
 from stream.analysis.relative import RelativeLightCurve
 from stream.analysis.series import TimeSeries
 from stream.errors import AnalysisError
@@ -74,6 +76,8 @@ class StripView:
     x_range : tuple of float
     note : str
         Written into the picture.
+    bands : tuple of tuple of float
+        From and to, on the horizontal axis; shaded.
     """
 
     name: str
@@ -85,6 +89,7 @@ class StripView:
     dots: Columns = field(default_factory=dict)
     line: Columns = field(default_factory=dict)
     note: str = ""
+    bands: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,33 @@ def reference_of(stretches: Sequence[KeyStretch], wanted: str) -> KeyStretch:
             f"there is no light curve of {wanted}: keys are {', '.join(each.key for each in stretches)}"
         )
     return found
+
+
+def reference_and_others(
+    stretches: Sequence[KeyStretch], wanted: str, what: str
+) -> tuple[KeyStretch, list[KeyStretch]]:
+    """The light curve of the wanted key, or the first, and all others; `what` is wanted of them.
+
+    Raises
+    ------
+    AnalysisError
+        If there are not two keys at least, or their times are not in one scale.
+    """
+    reference = reference_of(stretches, wanted)
+    others = [stretch for stretch in stretches if stretch is not reference]
+    if not others:
+        raise AnalysisError(f"{what} needs two keys: there is {reference.key} alone")
+    if len({stretch.scale for stretch in stretches}) > 1:
+        raise AnalysisError(f"{what} needs the times of all keys in one scale: barycentric times are missing for some")
+    return reference, others
+
+
+def detrended(stretch: KeyStretch, choices: TimingChoices) -> tuple[KeyStretch, str]:
+    """A light curve without its trend, measured points alone, and what was done."""
+    done = detrend(stretch.series, detrending_of(choices.trend), airmass=stretch.airmass)
+    return replace(
+        stretch, series=done.series, airmass=stretch.airmass[done.used], utc_ms=stretch.utc_ms[done.used]
+    ), done.sentence
 
 
 def with_errors(

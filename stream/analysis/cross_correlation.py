@@ -15,7 +15,7 @@ _FEWEST_POINTS = 10
 _FEWEST_PAIRS = 10
 _MOST_LAGS = 20_001
 _MOST_PAIRS = 50_000_000
-_CENTROID_ABOVE = 0.8
+_CENTROID_ABOVE, _FEWEST_IN_CENTROID = 0.8, 5
 _MOST_TRIALS = 10_000
 
 
@@ -71,9 +71,13 @@ class CrossCorrelation:
     peak_lag_s, peak_correlation : float
         Highest point of the interpolated function.
     centroid_lag_s : float
-        Centroid of the interpolated function around the peak, where it is above 0.8 of it.
+        Centroid of the interpolated function around the peak, where it is above 0.8 of it; the top of a parabola where
+        that is fewer than five lags. Steps finer than the cadence bring it no closer: interpolation between points
+        lowers the correlation there.
     centroid_low_s, centroid_high_s : float
         16th and 84th percentile of the centroids of random subsets; NaN without trials.
+    centroid_95_s : tuple of float
+        2.5th and 97.5th percentile of the same.
     n_trials : int
         Subsets that gave a centroid.
     sentence : str
@@ -90,6 +94,7 @@ class CrossCorrelation:
     centroid_lag_s: float
     centroid_low_s: float
     centroid_high_s: float
+    centroid_95_s: tuple[float, float]
     n_trials: int
     sentence: str
 
@@ -133,7 +138,9 @@ def cross_correlation(first: TimeSeries, second: TimeSeries, settings: Lags) -> 
         )
     best = int(np.nanargmax(interpolated))
     centroids = _centroids_of_subsets(one, two, lags, settings=settings)
-    low, high = np.percentile(centroids, [15.87, 84.13]) if len(centroids) else (math.nan, math.nan)
+    lowest, low, high, highest = (
+        np.percentile(centroids, [2.5, 15.87, 84.13, 97.5]) if len(centroids) else np.full(4, np.nan)
+    )
     return CrossCorrelation(
         lag_s=lags,
         discrete=discrete,
@@ -145,6 +152,7 @@ def cross_correlation(first: TimeSeries, second: TimeSeries, settings: Lags) -> 
         centroid_lag_s=_centroid_s(lags, interpolated),
         centroid_low_s=float(low),
         centroid_high_s=float(high),
+        centroid_95_s=(float(lowest), float(highest)),
         n_trials=len(centroids),
         sentence=f"68 % of {len(centroids)} random subsets (FR/RSS)" if len(centroids) else "no confidence asked for",
     )
@@ -205,7 +213,11 @@ def _correlation(points: TimeSeries, other: TimeSeries, lag: float) -> float:
 
 
 def _centroid_s(lags: FloatArray, correlation: FloatArray) -> float:
-    """Centroid of the connected part around the peak that is above 0.8 of it."""
+    """Centroid of the connected part around the peak that is above 0.8 of it.
+
+    Where that part has fewer than five lags it would stick to one of them: the top of the parabola through the peak
+    and its neighbours then.
+    """
     if not np.isfinite(correlation).any():
         return math.nan
     best = int(np.nanargmax(correlation))
@@ -215,7 +227,12 @@ def _centroid_s(lags: FloatArray, correlation: FloatArray) -> float:
         below = np.flatnonzero(~(correlation >= _CENTROID_ABOVE * correlation[best]))
     low = int(below[below < best].max(initial=-1)) + 1
     high = int(below[below > best].min(initial=len(lags)))
-    return float(np.average(lags[low:high], weights=correlation[low:high]))
+    if high - low >= _FEWEST_IN_CENTROID or not 0 < best < len(lags) - 1:
+        return float(np.average(lags[low:high], weights=correlation[low:high]))
+    before, top, after = (float(each) for each in correlation[best - 1 : best + 2])
+    curvature = before - 2.0 * top + after
+    off = 0.5 * (before - after) / curvature if curvature < 0.0 else 0.0
+    return float(lags[best] + off * (lags[1] - lags[0]))
 
 
 def _centroids_of_subsets(one: TimeSeries, two: TimeSeries, lags: FloatArray, *, settings: Lags) -> FloatArray:

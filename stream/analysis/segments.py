@@ -70,5 +70,5 @@ def transformed_segments(curves: EvenLightCurves, n_cells: int) -> Segments:
         values = flux[cells]
         means[key] = float(values.mean())
         transforms[key] = np.fft.rfft(values - means[key], axis=1)[:, used]
-    frequency = np.fft.rfftfreq(n_cells, curves.cadence_s)[used]
+    frequency = np.arange(n_cells // 2 + 1, dtype=np.float64)[used] / (n_cells * curves.cadence_s)
     return Segments(frequency, transforms, means, len(starts), n_cells)

@@ -19,6 +19,7 @@ from stream.errors import ConfigurationError
 from stream.messages import FloatArray
 from stream.timestamps import MJD_OF_UNIX_EPOCH, SECONDS_PER_DAY
 from tests.analysis.signals import FREQUENCY_HZ, SAMPLINGS, sinusoid, times
+from tests.analysis.test_cross_correlation import LATE_S, flickering
 
 DAY = 61000.0
 KEYS = ("1:g", "2:r", "3:i")
@@ -91,7 +92,7 @@ def cut(series: TimeSeries, n_points: int) -> TimeSeries:
     return TimeSeries(series.time_s[:n_points], series.flux[:n_points], series.flux_err[:n_points])
 
 
-@pytest.mark.parametrize("kind", ["dynamic", "lags", "fold", "transit"])
+@pytest.mark.parametrize("kind", ["dynamic", "lags", "correlation", "fold", "transit"])
 @pytest.mark.parametrize("trend", ["none", "median:60"])
 @pytest.mark.parametrize("case", ["none", "two points", "no flux", "constant", "one time", "unordered"])
 def test_light_curves_without_a_message_are_sentences_without_points(kind: str, case: str, trend: str) -> None:
@@ -117,7 +118,7 @@ def test_light_curves_without_a_message_are_sentences_without_points(kind: str, 
     assert not view.models
 
 
-@pytest.mark.parametrize("kind", ["dynamic", "lags", "fold", "transit"])
+@pytest.mark.parametrize("kind", ["dynamic", "lags", "correlation", "fold", "transit"])
 @pytest.mark.parametrize("case", ["gap", "duplicates"])
 def test_gaps_longer_than_the_data_and_repeated_times_leave_right_panels(kind: str, case: str) -> None:
     keys: list[KeyStretch] = []
@@ -142,6 +143,9 @@ def test_gaps_longer_than_the_data_and_repeated_times_leave_right_panels(kind: s
     elif kind == "lags":
         lag, error = number_and_error(view.strips[0].title.split("\n")[1].split(" rad")[0])
         assert lag == pytest.approx(0.5 * math.pi, abs=4.0 * error)
+    elif kind == "correlation":
+        lag, error = number_and_error(view.strips[0].title.split(" by ")[1])
+        assert lag == pytest.approx(0.25 / FREQUENCY_HZ, abs=3.0 * error)
     elif kind == "fold":
         period, error = number_and_error(view.text)
         assert period == pytest.approx(1.0 / FREQUENCY_HZ, abs=4.0 * error)
@@ -176,8 +180,9 @@ def test_the_reference_of_the_lags_is_chosen() -> None:
 def test_lags_need_two_keys_in_one_scale_of_time() -> None:
     one, two, _ = varying(n_points=300)
     assert made("lags", [one]).sentence == "a lag needs two keys: there is 1:g alone"
+    assert made("correlation", [one]).sentence == "a cross-correlation needs two keys: there is 1:g alone"
     utc = stretch("2:r", two.series, scale="JD_UTC")
-    assert made("lags", [one, utc]).sentence.startswith("lags need the times of all keys in one scale")
+    assert made("lags", [one, utc]).sentence.startswith("a lag needs the times of all keys in one scale")
 
 
 def test_segments_that_are_too_long_leave_the_lag_at_the_peak() -> None:
@@ -223,6 +228,38 @@ def test_a_picture_is_no_larger_than_a_screen_and_keeps_its_peak() -> None:
     row = int(np.argmax(np.nanmean(image.colour, axis=1)))
     step_hz = image.height_hz / image.colour.shape[0]
     assert image.lowest_hz + (row + 0.5) * step_hz == pytest.approx(FREQUENCY_HZ, abs=step_hz)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_correlation_has_the_lag_of_noise_that_both_keys_share_and_its_confidence(sampling: str) -> None:
+    first = flickering(times(sampling, 450, 1), late_s=0.0, seed=1)
+    second = flickering(times(sampling, 430, 2), late_s=LATE_S, seed=2)
+    view = made("correlation", [stretch("1:g", first), stretch("2:r", second)], trend="polynomial:1")
+    assert view.text.startswith("A positive lag: that key is late behind 1:g.")
+    (strip,) = view.strips
+    lag, error = number_and_error(strip.title.split(" by ")[1])
+    assert lag == pytest.approx(LATE_S, abs=3.0 * error)
+    assert 0.02 < error < 1.0
+    (low, high), (lowest, highest) = strip.bands
+    assert lowest <= low < lag < high <= highest
+    assert strip.note == "polynomial of degree 1 divided out"
+    assert strip.line["x"][np.nanargmax(strip.line["y"])] == pytest.approx(LATE_S, abs=1.5)
+    turned = made("correlation", [stretch("1:g", first), stretch("2:r", second)], reference="2:r").strips[0]
+    assert turned.title.startswith("1:g behind 2:r by -")
+
+
+def test_the_lag_of_a_fast_signal_does_not_stick_to_whole_cadences() -> None:
+    """A quarter of 7.4 s at one point a second, both keys at the same times: 1.85 s and not 2."""
+    pulls = []
+    for seed in range(8):
+        pair = [
+            stretch(key, sinusoid(times("even", 500), noise=0.02, seed=seed + 50 * late, lag_rad=0.5 * math.pi * late))
+            for late, key in enumerate(("1:g", "2:r"))
+        ]
+        lag, error = number_and_error(made("correlation", pair).strips[0].title.split(" by ")[1])
+        pulls.append((lag - 0.25 / FREQUENCY_HZ) / error)
+    assert abs(np.mean(pulls)) < 0.5
+    assert np.std(pulls) < 1.3
 
 
 def test_lags_are_those_of_detrended_light_curves_and_say_so() -> None:
