@@ -32,6 +32,9 @@ _PHOTOMETER = {
 }
 
 
+_TOKEN = "Where the page was started with --token: either of its tokens. Nothing is changed over this interface."
+
+
 def _query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
@@ -70,8 +73,11 @@ def openapi() -> dict[str, Any]:
             "title": "opticam-live",
             "version": "1",
             "description": "What the page of a night shows, for programs. Times are days, fluxes electrons, positions "
-            "pixels counted from 0; null stands where a number is unknown.",
+            "pixels counted from 0; null stands where a number is unknown. 429 and 503 say that there is more than the "
+            "server bears, and after how many seconds to try again.",
         },
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": _TOKEN}}},
+        "security": [{}, {"token": []}],
         "paths": {
             "/api/nights": _path("The nights that are served.", [], json),
             "/api/night": _path("State, counts, alerts, photometers and notes of the night.", [_NIGHT], json),

@@ -6,17 +6,22 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
 from server.serving import wait_for_ledger
+from server.tokens import load_or_make_tokens
 from stream.errors import ConfigurationError, LedgerError
 from stream.night.night_folder import NightFolder
+from stream.night.supervisor import PageServer
+from stream.page_options import TOKENS_FILE, PageAccess
 from stream.processes import refuse_busy_port
 from tests.night.processes import is_alive
 from tests.night.waiting import wait_until
@@ -67,6 +72,34 @@ def test_one_line_with_the_address_then_a_clean_end(tmp_path: Path, number: int)
     with urllib.request.urlopen(found[1] + "static/js/bokeh.min.js", timeout=10.0) as answer:
         assert answer.status == 200
     assert ended(process, number) == (0, "", "")
+
+
+def test_the_night_hands_tokens_on_and_the_page_keeps_them(tmp_path: Path) -> None:
+    small_night(tmp_path)
+    (tmp_path / "log").mkdir()
+    page = PageServer(tmp_path, 0, PageAccess(host="0.0.0.0", token=True))
+    page.start()
+    try:
+        wait_until(lambda: page.address is not None, 30.0, "the address of the page")
+        assert page.address is not None
+        lines = dict(line.split(": ", 1) for line in page.invitations)
+        assert set(lines) == {"control", "watch", "note"}
+        assert "read along" in lines["note"]
+        assert stat.S_IMODE((tmp_path / TOKENS_FILE).stat().st_mode) == 0o600
+        tokens = load_or_make_tokens(tmp_path / TOKENS_FILE)
+        assert lines["control"] == f"{page.address}?token={tokens.control}"
+        assert lines["watch"] == f"{page.address}?token={tokens.watch}"
+        local = f"http://127.0.0.1:{page.address.rstrip('/').rpartition(':')[2]}/api/openapi.json"
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(local, timeout=10.0)
+        bearer = urllib.request.Request(local, headers={"Authorization": f"Bearer {tokens.watch}"})
+        with urllib.request.urlopen(bearer, timeout=10.0) as answer:
+            assert answer.status == 200
+    finally:
+        page.stop(5.0)
+    said = b"".join(path.read_bytes() for path in (tmp_path / "log").iterdir())
+    assert tokens.control.encode() not in said
+    assert tokens.watch.encode() not in said
 
 
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
