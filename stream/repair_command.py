@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from stream.processes import on_stop_signals
 
 
 def repair(
@@ -24,6 +28,7 @@ def repair(
     from stream.errors import NightError
     from stream.night.night_folder import RECIPE_FILE, NightFolder
     from stream.night.repair import repair_ledger
+    from stream.night.run import NightOptions, run_night
 
     if not (out / RECIPE_FILE).is_file() and not list(out.glob("night.db*")):
         raise NightError(f"{out} holds no night: there is neither night.db nor {RECIPE_FILE} in it")
@@ -40,6 +45,14 @@ def repair(
     if not measure:
         typer.echo("frames that were lost are measured by the next run of the night")
         return
-    from stream.commands import reduce
-
-    reduce(repaired.folder, out, workers=workers, recipe=out / RECIPE_FILE, diagnostics=False)
+    options = NightOptions(repaired.folder, out, workers or os.cpu_count() or 1, finite=True)
+    stop = threading.Event()
+    restore = on_stop_signals(stop.set)
+    try:
+        counts = run_night(options, repaired.recipe, stop=stop)
+    finally:
+        restore()
+    if counts.n_pending:
+        raise NightError(f"interrupted with {counts.n_pending} frames left: the next run of the night goes on")
+    typer.echo(f"{counts.n_frames} frames: {counts.n_measured} measured, {counts.n_rejected} rejected")
+    typer.echo(f"The light curves are written by: opticam-live export {out} --format csv")

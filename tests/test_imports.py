@@ -63,7 +63,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     },
     "stream.commands": frozenset({"stream"}),
     "stream.output_commands": VOCABULARY | {"stream.export", "stream.diagnostics"},
-    "stream.repair_command": frozenset({"stream.commands", "stream.errors", "stream.night"}),
+    "stream.repair_command": frozenset({"stream.errors", "stream.night", "stream.processes"}),
     "server": VOCABULARY
     | {
         "stream.analysis",
