@@ -85,13 +85,18 @@ def newest_means(series: TimeSeries, width_s: float) -> TimeSeries:
 def _lag(found: CrossCorrelation) -> str:
     if not math.isfinite(found.centroid_lag_s):
         return "an unknown lag: there is no positive correlation"
+    return with_error(found.centroid_lag_s, 0.5 * (found.centroid_high_s - found.centroid_low_s) + _beyond(found), "s")
+
+
+def _beyond(found: CrossCorrelation) -> float:
+    """What the steps add to the error of the lag: random subsets all have the same, whose scatter is a step / sqrt 12."""
     half = 0.5 * (found.centroid_high_s - found.centroid_low_s)
-    return with_error(found.centroid_lag_s, half, "s") if half > 0.0 else f"{found.centroid_lag_s:.3g} s"
+    return math.hypot(half, float(found.lag_s[1] - found.lag_s[0]) / math.sqrt(12.0)) - half
 
 
 def _bands(found: CrossCorrelation) -> tuple[tuple[float, float], ...]:
-    bands = ((found.centroid_low_s, found.centroid_high_s), found.centroid_95_s)
-    return tuple(band for band in bands if np.isfinite(band).all())
+    more, bands = _beyond(found), ((found.centroid_low_s, found.centroid_high_s), found.centroid_95_s)
+    return tuple((low - more, high + more) for low, high in bands if math.isfinite(low + high))
 
 
 def _range(found: CrossCorrelation) -> tuple[float, float]:
