@@ -22,8 +22,8 @@ _CLOCK_EVERY = 5
 PROMPT_S = 30.0
 _ARCHIVED_S = 13.0 * 3600.0
 _MOST_READOUT_S = 60.0
-_STEADY = 0.2
-_CLOCK_LASTS = (Patience(4, 10.0), Patience(2, 10.0))
+_JITTER_S, _DRIFT, _MOST_DRIFT_S = 0.5, 0.05, 1.5
+_CLOCK_LASTS = (Patience(4, 60.0), Patience(2, 10.0))
 
 
 @dataclass(slots=True)
@@ -98,13 +98,14 @@ class ClockCheck:
     """Compares the end of the exposures of one key, by their headers, with the times of their files.
 
     A file may be written later than its exposure ended, by the readout (at most what the cadence leaves for it) and
-    by a slow transfer now and then; never earlier. Archived and replayed nights are told by times that are half a
-    day apart, or that drift apart.
+    by a slow transfer now and then; never earlier. Archived and replayed nights, and backlogs that are still being
+    written, are told by times that are half a day apart, or that drift apart: a clock that is off stays off by as much.
     """
 
     key: str
     _late_s: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_CLOCK_FRAMES))
     _n: int = 0
+    _held: tuple[float, float] = (math.nan, math.nan)
 
     def take(
         self, frame: FrameMeasured, mtime_unix_s: float, *, board: AlertBoard, settings: AlertSettings, moment: Moment
@@ -123,8 +124,12 @@ class ClockCheck:
         # Slow transfers make some files late: the earlier ones tell of the clock.
         soonest_s, latest_s = late[_CLOCK_FRAMES // 5], late[-1 - _CLOCK_FRAMES // 5]
         readout_s = min(max(span_s / (_CLOCK_FRAMES - 1) - exposure_s, 0.0), _MOST_READOUT_S)
-        is_live = abs(soonest_s) < _ARCHIVED_S and latest_s - soonest_s <= _STEADY * span_s + 1.0
+        is_live = abs(soonest_s) < _ARCHIVED_S and latest_s - soonest_s <= _allowed_s(span_s)
         off_s = max(soonest_s - readout_s, -latest_s) if is_live else 0.0
+        began_s, held_s = self._held
+        is_held = is_live and abs(soonest_s - held_s) <= _allowed_s(max(ends) - began_s)
+        if not is_held:
+            self._held = (max(ends), soonest_s)
 
         def say() -> Reading:
             sign = "behind" if soonest_s > readout_s else "ahead of"
@@ -134,8 +139,13 @@ class ClockCheck:
             )
             return Reading(sentence, off_s, settings.clock_s)
 
-        verdict = Verdict.BAD if off_s > settings.clock_s else Verdict.BETWEEN
+        verdict = Verdict.BAD if is_held and off_s > settings.clock_s else Verdict.BETWEEN
         if off_s < 0.7 * settings.clock_s:
             verdict = Verdict.GOOD
         over = "they agree, or can no longer be compared"
         board.look((AlertKind.CLOCK, self.key), verdict, moment, say=say, patience=_CLOCK_LASTS, over=over)
+
+
+def _allowed_s(span_s: float) -> float:
+    """How far the lateness of files may wander within so many seconds and still be that of a steady clock."""
+    return _JITTER_S + min(_DRIFT * abs(span_s), _MOST_DRIFT_S)

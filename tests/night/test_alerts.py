@@ -37,7 +37,7 @@ def queue_grows(night: WatchedNight) -> None:
 
 def clock_runs_behind(night: WatchedNight) -> None:
     night.clock_off_s = 3.0
-    night.frames(60)
+    night.frames(110)
 
 
 def end_clock(night: WatchedNight) -> None:
@@ -228,7 +228,7 @@ def test_clouds_that_stay_remain_an_alert_and_a_setting_star_is_none() -> None:
 
 
 def test_quiet_nights_raise_nothing() -> None:
-    """Two dozen nights: noise, slow clouds of 5 %, seeing from 3.4 to 4.6 px, frames of nonsense, cosmic rays on a star."""
+    """Two dozen nights: noise, slow clouds of 5 %, seeing of 3.4 to 4.6 px, frames of nonsense, cosmic rays."""
     raised = []
     for seed in range(24):
         random = np.random.default_rng(seed)
@@ -288,15 +288,17 @@ def test_times_of_files_that_say_nothing_of_the_clock_raise_nothing(off_s: float
     night = WatchedNight(clock_off_s=off_s)
     night.frames(100)
     assert night.raised() == []
-    for _ in range(100):  # a replay at twice the speed, a few hours later
-        night.clock_off_s = 3600.0 - 1.0 * night.number
-        night.frames(1)
+    for drift in (1.0, 0.1, 0.05):  # replays and backlogs that are written at nearly the pace of the night
+        first = night.number
+        for _ in range(200):
+            night.clock_off_s = 3600.0 - drift * (night.number - first)
+            night.frames(1)
     assert night.raised() == []
 
 
 def test_a_clock_ahead_of_the_files_and_a_slow_readout_are_told_apart() -> None:
     ahead = WatchedNight(clock_off_s=-1.6, cadence_s=10.0)
-    ahead.frames(60)
+    ahead.frames(80)
     assert ahead.raised() == ["clock off 1:g"]
     assert "ahead of the times" in ahead.told[0].sentence
     slow = WatchedNight(clock_off_s=6.0, cadence_s=10.0)
