@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from stream.config import Recipe
-from stream.measure.centroids import StarCentres, window_half_side
+from stream.measure.centroids import window_half_side
 from stream.measure.exposure import Exposure
 from stream.measure.frames import read_frame
-from stream.measure.psf import FWHM_PER_SIGMA, SMALLEST_SIGMA_PX, psf_from_stars
+from stream.measure.psf import FWHM_PER_SIGMA, SMALLEST_SIGMA_PX
 from stream.measure.rebinning import rebin_frame
 from stream.messages import FloatArray
 
@@ -31,10 +31,12 @@ _OTHER_WIDTHS = (2.0, 0.5, 4.0, 0.25)
 def measure_star_widths(path: Path, name: str, positions: FloatArray, *, recipe: Recipe, fwhm_px: float) -> FloatArray:
     """Full width at half maximum of each star by itself, in pixels, as that of the frame is measured.
 
-    The Gaussian of the windowed moments (see `stream.measure.psf.psf_from_stars`), with a window that is widened or
+    A Gaussian star of covariance C has, in a round Gaussian window of variance w, the moments M = (C^-1 + 1/w)^-1
+    (adaptive moments, Bernstein & Jarvis 2002, AJ 123, 583, section 3); solved for C, with a window that is widened or
     narrowed until it fits the stars: out of focus they are much wider than the catalog's. Flat fields and darks are not
-    applied, a saturated star has no width. `stream.measure.centroids.centre_stars` finds the same at compiled speed,
-    which costs a process seconds and a hundred megabytes to begin with: too much for a look at a handful of stars.
+    applied, a saturated star has no width. `stream.measure.centroids` and `stream.measure.psf` find the same at
+    compiled speed, which costs a process seconds and a hundred megabytes to begin with: too much for a look at a
+    handful of stars.
 
     Parameters
     ----------
@@ -64,12 +66,8 @@ def measure_star_widths(path: Path, name: str, positions: FloatArray, *, recipe:
     first = window = max(fwhm_px / FWHM_PER_SIGMA, SMALLEST_SIGMA_PX)
     others = iter(_OTHER_WIDTHS)
     for _ in range(_ROUNDS):
-        centres = _rested(frame, positions[known], window)
-        seen = np.flatnonzero(centres.good)
-        widths[:] = np.nan
-        for index in seen:
-            widths[known[index]] = psf_from_stars(centres, np.arange(len(known)) == index, window).fwhm_px
-        if len(seen):
+        widths[known] = _widths(frame, positions[known], window)
+        if np.isfinite(widths).any():
             fitting = max(float(np.nanmedian(widths)) / FWHM_PER_SIGMA, SMALLEST_SIGMA_PX)
             if max(fitting / window, window / fitting) < _FITS:
                 break
@@ -79,8 +77,8 @@ def measure_star_widths(path: Path, name: str, positions: FloatArray, *, recipe:
     return widths
 
 
-def _rested(frame: Exposure, guesses: FloatArray, window_sigma_px: float) -> StarCentres:
-    """Windows that rest on the stars near the guesses, shape (n_stars, 2), and the moments within them."""
+def _widths(frame: Exposure, guesses: FloatArray, window_sigma_px: float) -> FloatArray:
+    """Widths of the stars that windows find when they have come to rest near the guesses, shape (n_stars, 2)."""
     half = window_half_side(window_sigma_px)
     middles = np.rint(guesses).astype(np.intp)
     stamps = frame.stamps(middles - half, 2 * half + 1)
@@ -105,7 +103,17 @@ def _rested(frame: Exposure, guesses: FloatArray, window_sigma_px: float) -> Sta
     near = np.hypot(*(offsets + middles - guesses).T) <= _SEARCH_SIGMA * window_sigma_px
     good = ~saturated & near & (np.abs(step).max(axis=1) < _RESTS_PX) & (signal_to_noise >= _LEAST_SIGNAL_TO_NOISE)
     good &= (sharpness > _SHARPEST) & (sharpness < _WIDEST)
-    return StarCentres(offsets + middles, flux, signal_to_noise, moments, saturated, good)
+    return np.where(good, _fwhm(moments, window_sigma_px), np.nan)
+
+
+def _fwhm(moments: FloatArray, window_sigma_px: float) -> FloatArray:
+    """Geometric mean of both axes of Gaussians whose moments (xx, xy, yy) in a window are given."""
+    xx, xy, yy = moments.T
+    mean, half = 0.5 * (xx + yy), np.hypot(0.5 * (xx - yy), xy)
+    window = window_sigma_px**2
+    axes = (np.clip(mean + sign * half, 1e-3 * window, _WIDEST * window) for sign in (1.0, -1.0))
+    major, minor = (1.0 / (1.0 / axis - 1.0 / window) for axis in axes)
+    return np.asarray(FWHM_PER_SIGMA * (major * minor) ** 0.25)
 
 
 def _window_sums(

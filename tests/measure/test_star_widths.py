@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from stream.measure.psf import FWHM_PER_SIGMA, psf_from_stars
 from stream.measure.star_widths import measure_star_widths
 from tests.measure.packed_files import header
 
+PROJECT = Path(__file__).resolve().parents[2]
 RECIPE = Recipe(instrument=OPTICAM_MX())
 PLACES = np.array([(60.3, 70.6), (200.0, 100.4), (150.2, 190.1)])
 FLUXES = (3e5, 1e5, 6e4)
@@ -70,3 +73,17 @@ def test_a_star_without_a_width_has_none(tmp_path: Path) -> None:
 def test_a_frame_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(FrameRejectedError, match=r"^gone\.fit disappeared before it was read$"):
         measure_star_widths(tmp_path / "gone.fit", "gone.fit", PLACES, recipe=RECIPE, fwhm_px=4.0)
+
+
+def test_a_look_at_the_focus_does_not_load_the_compiler(tmp_path: Path) -> None:
+    path = write_stars(tmp_path / "stars.fit", 1.7)
+    code = (
+        "import sys, numpy; from pathlib import Path\n"
+        "from stream.config import Recipe; from stream.instruments import OPTICAM_MX\n"
+        "from stream.measure.star_widths import measure_star_widths\n"
+        f"path, places = Path({str(path)!r}), numpy.array([(200.0, 100.4)])\n"
+        "print(measure_star_widths(path, path.name, places, recipe=Recipe(instrument=OPTICAM_MX()), fwhm_px=4.0))\n"
+        "print('numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60.0, cwd=PROJECT)
+    assert done.stdout.splitlines()[1:] == ["False"], done.stderr

@@ -39,7 +39,7 @@ def test_a_night_that_grows_asks_for_few_frames_and_for_none_twice(
     n_frames = 0
     for step in steps:
         n_frames += step
-        times_ms = 1e3 * (start_s + cadence_s * np.arange(n_frames))
+        times_ms = 1e3 * (start_s + cadence_s * np.arange(n_frames, dtype=np.float64))
         wanted = frames_to_read(times_ms, np.arange(n_frames), known)
         assert wanted == sorted(set(wanted), reverse=True)
         assert not known & set(wanted)
