@@ -109,8 +109,10 @@ class Nights:
             if name not in ("", self.place.resolve().name):
                 raise ConfigurationError(f"night {name!r} is not served here: {self.place.resolve().name} is")
             return self.place
-        # Only what the list has is opened: a name with dots would lead out of the folder.
-        if not name or any(part in ("", ".", "..") for part in name.split("/")):
+        # Only what the list may have is opened: a name with dots, or a link, would lead out of the folder.
+        parts = name.split("/")
+        steps = [self.place.joinpath(*parts[: n + 1]) for n in range(len(parts))]
+        if len(parts) > _DEEPEST or any(part in ("", ".", "..") for part in parts) or any(map(Path.is_symlink, steps)):
             raise ConfigurationError(f"night {name!r} must be one of the list")
         out = self.place / name
         if not (out / LEDGER_FILE).is_file():

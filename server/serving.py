@@ -41,6 +41,8 @@ _ORDERLY_END_S = 3.0
 _IDLE_CONNECTION_S = 75.0
 _LARGEST_HEADER_BYTES = 16_384
 _LARGEST_BODY_BYTES = 1024
+_BODY_TIMEOUT_S = 10.0
+_TOKEN_OF_SESSION_S = 7 * 86_400
 
 
 def serve(
@@ -157,6 +159,8 @@ def make_server(
         # Without it Bokeh would lead from / to its only application.
         use_index=nights.is_single,
         redirect_root=nights.is_single,
+        # A page that was opened in the evening finds a server that was started again at four in the morning.
+        session_token_expiration=_TOKEN_OF_SESSION_S,
         unused_session_lifetime_milliseconds=_UNUSED_SESSION_MS,
         check_unused_sessions_milliseconds=_UNUSED_SESSION_MS // 3,
     )
@@ -166,6 +170,7 @@ def make_server(
         idle_connection_timeout=_IDLE_CONNECTION_S,
         max_header_size=_LARGEST_HEADER_BYTES,
         max_body_size=_LARGEST_BODY_BYTES,
+        body_timeout=_BODY_TIMEOUT_S,
     )
     http_server.add_sockets(sockets)
     return BaseServer(IOLoop.current(), application, http_server), port

@@ -52,6 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     night.finish()
     save_notes(out, with_note((), Note(START_MJD + 0.001, "clouds, from the\nwest")))
     shutil.copytree(out, root / "april")
+    (root / "link").symlink_to(out)
     (root / "old").mkdir()
     (root / "old" / "night.db").write_text("no ledger", encoding="ascii")
     with served(out) as one, served(root) as several:
@@ -183,7 +184,13 @@ def test_a_folder_of_nights_lists_them_and_opens_each(server: Served) -> None:
     assert status == 200
     assert b"<title>march \xc2\xb7 opticam-live</title>" in page
     assert found(server.all, "/api/night?night=april")["counts"]["n_measured"] == 3 * 396
-    for name, sentence in (("../x", "must be one of the list"), ("june", "is not there"), ("old", "cannot be read")):
+    for name, sentence in (
+        ("../x", "must be one of"),
+        ("link", "must be one of"),
+        ("a/b/c/d", "must be one of"),
+        ("june", "is not there"),
+        ("old", "cannot be read"),
+    ):
         assert sentence in ask(server.all, f"/api/night?night={name}")[1].decode()
     assert b"This night cannot be shown" in ask(server.all, "/night?night=june")[1]
 
