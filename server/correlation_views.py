@@ -89,7 +89,7 @@ def _lag(found: CrossCorrelation) -> str:
 
 
 def _beyond(found: CrossCorrelation) -> float:
-    """What the steps add to the error of the lag: random subsets all have the same, whose scatter is a step / sqrt 12."""
+    """What the steps, which are the same in all random subsets, add to the error of the lag: a step / sqrt(12)."""
     half = 0.5 * (found.centroid_high_s - found.centroid_low_s)
     return math.hypot(half, float(found.lag_s[1] - found.lag_s[0]) / math.sqrt(12.0)) - half
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.analysis.averaged_spectra import AveragedPower, Averaging, averaged_power_spectrum
+from stream.analysis.averaged_spectra import Averaging
 from stream.analysis.cross_correlation import Lags
 from stream.analysis.detrending import Detrending, detrend
 from stream.analysis.dynamic_spectrum import Windows
@@ -140,12 +140,16 @@ class Analyzer(TimingMethods):
         return self._save(folded_figure(self._phase_bins(ephemeris, n_bins), self._title(title)), "folded", show)
 
     def plot_averaged_power_spectra(
-        self, settings: Averaging, *, title: str | None = None, show: bool = True
+        self, settings: Averaging, *, growth: float = 0.0, title: str | None = None, show: bool = True
     ) -> SavableFigure:
-        """Draw the averaged power spectra into ``plots/<prefix>_<label>_averaged_power_spectra.pdf``."""
+        """Draw the averaged power spectra into ``plots/<prefix>_<label>_averaged_power_spectra.pdf``.
+
+        With a `growth` above 0 frequencies are averaged in bins that grow by it, see
+        `stream.analysis.averaged_spectra.rebinned`.
+        """
         from stream.plots.timing import averaged_spectra_figure
 
-        spectra: dict[str, AveragedPower] = self._by_key(lambda each: averaged_power_spectrum(each, settings))
+        spectra = self.averaged_powers(settings, growth=growth)
         return self._save(averaged_spectra_figure(spectra, self._title(title)), "averaged_power_spectra", show)
 
     def plot_lags(

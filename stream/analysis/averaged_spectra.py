@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from stream.analysis.periodogram import Normalisation
 from stream.analysis.segments import transformed_segments
 from stream.analysis.series import TimeSeries, check_variable
 from stream.errors import AnalysisError, ConfigurationError
-from stream.messages import FloatArray
+from stream.messages import FloatArray, IntArray
 
 FEWEST_CELLS = 8
 
@@ -63,6 +63,8 @@ class AveragedPower:
         A whole number of cadences.
     sentence : str
         What was averaged, for a plot.
+    n_averaged : array of int, shape (n_frequencies,), or None
+        Frequencies that each one is the mean of; None: they were not rebinned.
     """
 
     frequency_hz: FloatArray
@@ -73,6 +75,7 @@ class AveragedPower:
     n_segments: int
     segment_s: float
     sentence: str
+    n_averaged: IntArray | None = None
 
 
 def averaged_power_spectrum(series: TimeSeries, settings: Averaging) -> AveragedPower:
@@ -110,6 +113,49 @@ def averaged_power_spectrum(series: TimeSeries, settings: Averaging) -> Averaged
         n_segments=n_segments,
         segment_s=segment_s,
         sentence=segments_sentence(curves, n_segments, segment_s),
+    )
+
+
+def rebinned(spectrum: AveragedPower, growth: float) -> AveragedPower:
+    """Average neighbouring frequencies in bins each of which is wider than the one before by a constant factor.
+
+    The first bin has one frequency. The error is that of independent powers, the power over ``sqrt(m k)`` for k
+    frequencies of m segments (van der Klis 1989); a bin is at the mean of its frequencies. The edges are those of
+    `stingray.Powerspectrum.rebin_log`.
+
+    Parameters
+    ----------
+    spectrum : AveragedPower
+        As `averaged_power_spectrum` returns it.
+    growth : float
+        Relative width that each bin has more than the one before, above 0 and up to 1: 0.05 is usual.
+
+    Raises
+    ------
+    ConfigurationError
+        If `growth` is out of range, or the spectrum was rebinned already.
+    """
+    if not 0.0 < growth <= 1.0:
+        raise ConfigurationError(f"growth ({growth}) of the bins of a spectrum must be above 0 and at most 1")
+    if spectrum.n_averaged is not None:
+        raise ConfigurationError("a spectrum that was rebinned cannot be rebinned again: rebin the one it is from")
+    frequency = spectrum.frequency_hz
+    step = float(frequency[0])  # the first frequency is one over the length of a segment
+    widths, edges = step, [0.5 * step]
+    while edges[-1] <= frequency[-1]:
+        edges.append(edges[-1] + widths)
+        widths *= 1.0 + growth
+    place = np.searchsorted(np.array(edges), frequency, side="right") - 1
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(place)) + 1])
+    count = np.diff(np.append(starts, len(frequency)))
+    power = np.add.reduceat(spectrum.power, starts) / count
+    return replace(
+        spectrum,
+        frequency_hz=np.add.reduceat(frequency, starts) / count,
+        power=power,
+        power_err=power / np.sqrt(spectrum.n_segments * count),
+        sentence=f"{spectrum.sentence}, bins of frequency that grow by {100.0 * growth:.3g} %",
+        n_averaged=count.astype(np.int64),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from stream.analysis import library_objects as objects
-from stream.analysis.averaged_spectra import Averaging
+from stream.analysis.averaged_spectra import AveragedPower, Averaging, averaged_power_spectrum, rebinned
 from stream.analysis.cross_correlation import CrossCorrelation, Lags, cross_correlation
 from stream.analysis.cross_spectra import CrossSpectrum, cross_spectrum
 from stream.analysis.dynamic_spectrum import DynamicSpectrum, Windows, dynamic_spectrum
@@ -135,6 +135,14 @@ class TimingMethods:
                 even_light_curves({"flux": each}), "flux", normalisation=normalisation
             )
         )
+
+    def averaged_powers(self, settings: Averaging, *, growth: float = 0.0) -> dict[str, AveragedPower]:
+        """Return averaged power spectra with errors, see `stream.analysis.averaged_spectra.averaged_power_spectrum`.
+
+        With a `growth` above 0 frequencies are averaged in bins that grow by it, see `rebinned` there.
+        """
+        found: dict[str, AveragedPower] = self._by_key(lambda each: averaged_power_spectrum(each, settings))
+        return {key: rebinned(each, growth) for key, each in found.items()} if growth else found
 
     def averaged_power_spectra(self, settings: Averaging) -> dict[str, Any]:
         """Return the `stingray.AveragedPowerspectrum` of each key."""

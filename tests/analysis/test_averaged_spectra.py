@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.analysis.averaged_spectra import Averaging, averaged_power_spectrum
+from stream.analysis.averaged_spectra import Averaging, averaged_power_spectrum, rebinned
 from stream.analysis.cross_spectra import UNKNOWN_PHASE_ERR_RAD, CrossSpectrum, cross_spectrum
 from stream.analysis.good_times import even_light_curves
 from stream.analysis.periodogram import Normalisation
@@ -72,6 +72,23 @@ def test_normalisations_of_noise() -> None:
         assert found.power.mean() == pytest.approx(level, rel=0.05)
         pulls = (found.power - level) / found.power_err
         assert pulls.std() == pytest.approx(1.0, abs=0.3)
+
+
+def test_bins_that_grow_are_means_with_the_error_of_what_is_in_them() -> None:
+    fine = averaged_power_spectrum(white_noise(times("even", 8000), noise=0.03, seed=2), Averaging(400.0))
+    coarse = rebinned(fine, 0.1)
+    assert coarse.n_averaged is not None
+    assert coarse.n_averaged.sum() == len(fine.power)
+    assert coarse.n_averaged[0] == 1 and coarse.n_averaged[-2] > 12
+    assert np.sum(coarse.power * coarse.n_averaged) == pytest.approx(fine.power.sum())
+    pulls = (coarse.power / fine.noise_level - 1.0) * np.sqrt(coarse.n_averaged * fine.n_segments)
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.35)
+    np.testing.assert_allclose(coarse.power_err, coarse.power / np.sqrt(coarse.n_averaged * 20))
+    assert coarse.sentence == "20 segments of 400 s, 100 % of the good times, bins of frequency that grow by 10 %"
+    with pytest.raises(ConfigurationError, match=r"growth \(0.0\) of the bins of a spectrum must be above 0"):
+        rebinned(fine, 0.0)
+    with pytest.raises(ConfigurationError, match="cannot be rebinned again"):
+        rebinned(coarse, 0.1)
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)

@@ -49,6 +49,11 @@ def test_averaged_spectra_of_stingray_are_those_of_this_program(night: Analyzer)
         np.testing.assert_allclose(found[key].power, own.power, rtol=1e-9)
         np.testing.assert_allclose(found[key].freq, own.frequency_hz)
         assert found[key].m == own.n_segments == 7
+    # Bins that grow hold the frequencies that they hold in stingray.
+    theirs, own = found["1:g"].rebin_log(0.1), night.averaged_powers(SEGMENT, growth=0.1)["1:g"]
+    assert own.n_averaged is not None
+    np.testing.assert_array_equal(own.n_averaged, theirs.k[theirs.k > 0])
+    np.testing.assert_allclose(own.power, theirs.power[theirs.k > 0], rtol=1e-9)
     whole = night.power_spectra(Normalisation.ABSOLUTE)["2:r"]
     assert type(whole).__module__ == "stingray.powerspectrum"
     assert whole.freq[whole.power.argmax()] == pytest.approx(0.135, abs=1e-3)
