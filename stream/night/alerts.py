@@ -18,6 +18,7 @@ from stream.night.alert_board import AT_ONCE, AlertBoard, Moment, Patience, Read
 from stream.night.alert_frames import FRAME_KINDS, KeyChecks, Star
 from stream.night.alert_rhythm import PROMPT_S, CameraRhythm, ClockCheck
 
+_HELD_UP_S = 3.0
 _QUEUE_S = 30.0
 _RESTARTS_S = 300.0
 _OBSERVED_NO_MORE_S = 600.0
@@ -67,6 +68,7 @@ class AlertWatch:
         self._queue: deque[tuple[float, int]] = deque()
         self._restarts: deque[float] = deque()
         self._n_restarts = 0
+        self._ticked_s = math.inf
 
     def note_arrival(self, frame_id: int, arrival: FrameArrived, now_s: float) -> None:
         """Note a frame that came in at a moment of the monotonic clock."""
@@ -110,8 +112,11 @@ class AlertWatch:
     def tick(self, status: NightStatus, now_s: float, rooms: Iterable[DiskRoom] = ()) -> None:
         """Judge what changes without frames; a few times a second at most."""
         moment = Moment(status.unix_s, now_s)
+        was_held_up = now_s - self._ticked_s > _HELD_UP_S
+        self._ticked_s = now_s
         if self._live:
-            for rhythm in self._rhythms.values():
+            # While the night waited for its disk frames came all the same: they are taken before the next look.
+            for rhythm in () if was_held_up else self._rhythms.values():
                 rhythm.judge(self.board, self._settings, moment)
             self._judge_queue(status.n_queued + status.n_in_work, moment)
         self._judge_restarts(status.n_worker_restarts, moment)

@@ -247,6 +247,18 @@ def test_quiet_nights_raise_nothing() -> None:
     assert raised == []
 
 
+def test_a_night_that_waited_for_its_disk_does_not_call_that_silence() -> None:
+    night = WatchedNight()
+    night.frames(20)
+    night.now_s += 30.0
+    night.tick()
+    night.arrive("1:g")
+    night.frames(20)
+    assert night.raised() == []
+    night.wait(100.0)
+    assert night.raised() == ["no frames 1"]
+
+
 def test_a_rhythm_with_pauses_is_learnt() -> None:
     night = WatchedNight()
     for _ in range(6):
