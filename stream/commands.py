@@ -27,6 +27,7 @@ from stream.processes import end_with_parent, on_stop_signals
 from stream.recipe_options import Coordinates, InstrumentName, RecipeFile, SingleSettings, make_recipe
 
 if TYPE_CHECKING:
+    from stream.alerts import Alert
     from stream.config import Recipe
     from stream.messages import NightStatus
     from stream.night.ledger import LedgerCounts
@@ -312,7 +313,10 @@ def _health_line() -> Iterator[Onlooker]:
         def show(status: NightStatus) -> None:
             live.update(health_sentence(status), refresh=True)
 
-        yield Onlooker(on_status=show, on_page=_say_page, on_invitation=typer.echo)
+        def tell(alert: Alert) -> None:
+            console.print(f"alert: {alert.line(time.time())}", markup=False, highlight=False)
+
+        yield Onlooker(on_status=show, on_page=_say_page, on_invitation=typer.echo, on_alert=tell)
 
 
 def _say_page(address: str) -> None:

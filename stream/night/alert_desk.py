@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stream.alerts import Alert, AlertSettings
@@ -46,6 +46,11 @@ class AlertDesk:
         As of `AlertWatch`.
     command : AlertCommand or None
         Told of every alert.
+
+    Attributes
+    ----------
+    on_alert : callable
+        Told of every alert when it begins and when it ends, in the thread that calls `judge`.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class AlertDesk:
         self._disks = [_DiskRate(path) for path in folders.values()]
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._look_around, name="alerts", daemon=True)
+        self.on_alert: Callable[[Alert], None] = lambda alert: None
 
     def start(self) -> None:
         """Learn from an earlier run what is usual, and start to look."""
@@ -122,6 +128,7 @@ class AlertDesk:
         changed = self._watch.board.take_changes()
         for alert in changed:
             _log.warning("alert %s: %s", "raised" if alert.is_open else "ended", alert.line(time.time()))
+            self.on_alert(alert)
             if self._command is not None:
                 self._command.tell(alert)
         self._unsaved += changed

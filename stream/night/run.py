@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stream.alerts import AlertSettings
+from stream.alerts import Alert, AlertSettings
 from stream.config import Recipe
 from stream.errors import ConfigurationError, NightError
 from stream.measure.master_files import CalibrationFolders
@@ -99,6 +99,7 @@ class Onlooker:
     on_page: Callable[[str], None] = lambda address: None
     on_invitation: Callable[[str], None] = lambda line: None
     """Told, before `on_page`, a line for each address that lets in by a token."""
+    on_alert: Callable[[Alert], None] = lambda alert: None
 
 
 def run_night(
@@ -219,6 +220,7 @@ class _Night:
         if self._page is not None:
             self._page.start()
         self._broker.resume()
+        self._alerts.on_alert = onlooker.on_alert
         self._alerts.start()
         if self.calibration is not None:
             self.calibration.start()
