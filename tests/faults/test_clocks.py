@@ -106,5 +106,5 @@ def test_a_night_through_midnight_and_a_leap_second_loses_no_frame_and_no_second
     leap_mjd = times.pop(leap.name)
     steps_s = 86400.0 * np.diff(sorted(times.values()))
     np.testing.assert_allclose(steps_s, 1.0, atol=2e-3)
-    half_exposure_s = 86400.0 * (times[last[0].name] - 57753.0) + 1.0
+    half_exposure_s = 86400.0 * (times[last[0].name] - 57754.0) + 1.0
     assert 86400.0 * (leap_mjd - 57754.0) == pytest.approx(0.5 + half_exposure_s, abs=2e-3)

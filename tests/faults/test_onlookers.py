@@ -33,13 +33,15 @@ def deaf_subscribers(out: Path) -> Iterator[None]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     host, _, port = run.publisher.removeprefix("tcp://").rpartition(":")
     silent = [socket.create_connection((host, int(port))) for _ in range(_N_DEAF)]
+    deaf = []
     for _ in range(_N_DEAF):
         subscriber = subscribe(context, out, run.publisher, most_queued=1)
         subscriber.setsockopt(zmq.SUBSCRIBE, b"")
+        deaf.append(subscriber)
     try:
         yield
     finally:
-        for peer in silent:
+        for peer in (*silent, *deaf):
             peer.close()
         context.destroy(linger=0)
 
