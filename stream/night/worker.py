@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -224,7 +225,9 @@ class _Heart(threading.Thread):
                     _log.warning("the night process %d is gone: leaving", self._parent)
                     # Not sys.exit: the main thread may be in the middle of a long computation.
                     os._exit(1)
-                socket.send(beat)
+                # A night that waits for its disk hears nothing: this thread must go on looking for its end.
+                with suppress(zmq.Again):
+                    socket.send(beat, zmq.NOBLOCK)
 
 
 def run_worker(out: Path) -> None:
