@@ -169,7 +169,9 @@ class CurveMaker:
     def _order_spectrum(self, grown: GrownCurve) -> None:
         """Have the spectrum made where it is due, one at a time."""
         curve = grown.curve()
-        if self._transform is not None or curve is None or not self._spectrum.is_due(grown.version):
+        if self._transform is not None or curve is None or not len(curve.frame_ids):
+            return
+        if not self._spectrum.is_due(grown.version):
             return
         stretch = stretch_of(curve, self._look)
         # The columns go on growing while it is made.

@@ -95,7 +95,8 @@ def test_a_step_of_a_long_night_costs_what_one_of_a_short_night_does(capsys: pyt
     # 3000 points are drawn in the place of 1000: that is all that a longer night costs.
     assert np.median(steps[:, 1]) < 3.0 * np.median(steps[:, 0])
     assert np.percentile(steps[:, 1], 95) < 3.0 * np.percentile(steps[:, 0], 95)
-    assert np.percentile(changed, 95) < 6.0 * np.median(steps[:, 0])
+    # On the thread of the feed this would be a hundred times as long.
+    assert changed.max() < 40.0 * np.median(steps[:, 0])
 
 
 def test_what_the_solver_works_on_stays_as_it_was_when_a_late_frame_comes() -> None:
@@ -113,3 +114,14 @@ def test_what_the_solver_works_on_stays_as_it_was_when_a_late_frame_comes() -> N
     assert columns.fluxes().frame_ids[21] == 61
     for name, values in before.items():
         np.testing.assert_array_equal(getattr(kept, name), values)
+
+
+def test_a_key_whose_catalog_has_no_frames_yet_is_shown_without_points() -> None:
+    model = NightModel(OPTIMAL_LABEL)
+    model.change_selection(Selection(targets={KEY: VARIABLE}, comparisons={KEY: (1, 3)}))
+    columns = KeyColumns(KEY, OPTIMAL_LABEL, n_sources=len(FLUXES_E))
+    model.add_key(catalog_of(KEY), columns)
+    for n_frames in (0, 3):
+        columns.load(fluxes_of(0, n_frames))
+        model.refresh()
+        assert model.curve_views(LOOK)[KEY].n_points == n_frames
