@@ -16,7 +16,8 @@ from stream.night.night_folder import CALIBRATION_FOLDER
 _NUMBERS = tuple(
     field.name
     for field in msgspec.structs.fields(FrameMeasured)
-    if field.type in (float, int) and field.name in schema.SCALAR_FIELDS
+    # A bounded number is an annotated one.
+    if getattr(field.type, "__origin__", field.type) in (float, int) and field.name in schema.SCALAR_FIELDS
 )
 
 
