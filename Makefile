@@ -22,7 +22,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.browser.ensure_browser
-	@$(BIN)/python -c "import stream.measure.kernels"  # compiled once, and not by four test processes at a time
+	@$(BIN)/python -c "import stream.pipeline"  # compiled once, and not by four test processes at a time
 	@$(PYTEST) -m "not clock and not faults" --numprocesses auto --maxprocesses 4 --dist loadfile
 	@$(PYTEST) -m clock --numprocesses 2 --dist loadfile
 
@@ -69,7 +69,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --constraint constraints.txt --editable .
 	@echo "Compiling the inner loops for this machine."
-	@$(BIN)/python -c "import stream.measure.kernels"
+	@$(BIN)/python -c "import stream.pipeline"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-SECONDS_PER_DAY = 86400.0
+_SECONDS_PER_DAY = 86400.0
 _JD_OF_MJD_ZERO = 2400000.5
 _LIGHT_M_PER_S = 299792458.0
 _WGS84 = 1
@@ -46,7 +46,7 @@ def barycentric_offset_s(
     longitude, latitude, height_m = math.radians(place[0]), math.radians(place[1]), place[2]
     ut_1, ut_2 = erfa.utcut1(_JD_OF_MJD_ZERO + day, seconds / _seconds_of_day(day), _ut1_minus_utc_s(day, seconds))
     x, y, z = erfa.gd2gc(_WGS84, longitude, latitude, height_m)
-    tdb_2 = tt_2 + _tdb_minus_tt_s((tt_1, tt_2), ut_1 + ut_2, longitude, (math.hypot(x, y), z)) / SECONDS_PER_DAY
+    tdb_2 = tt_2 + _tdb_minus_tt_s((tt_1, tt_2), ut_1 + ut_2, longitude, (math.hypot(x, y), z)) / _SECONDS_PER_DAY
     on_earth = erfa.pvtob(longitude, latitude, height_m, 0.0, 0.0, erfa.sp00(tt_1, tt_2), erfa.era00(ut_1, ut_2))["p"]
     celestial = np.einsum("nji,nj->ni", erfa.c2i06a(tt_1, tt_2), on_earth)
     heliocentric, barycentric = erfa.epv00(tt_1, tdb_2)
@@ -57,7 +57,7 @@ def barycentric_offset_s(
     place_m = erfa.s2p(*erfa.aticq(angle, height, astrometry), distance_m) + astrometry["eb"] * erfa.DAU
     star = erfa.s2c(*np.radians(direction_deg))
     days = (tt_1 - _JD_OF_MJD_ZERO - day) + tdb_2
-    return np.asarray(days * SECONDS_PER_DAY - seconds + place_m @ star / _LIGHT_M_PER_S)
+    return np.asarray(days * _SECONDS_PER_DAY - seconds + place_m @ star / _LIGHT_M_PER_S)
 
 
 def _tdb_minus_tt_s(
@@ -80,14 +80,14 @@ def _seconds_of_day(day: int) -> float:
     for midnight in (day, day + 1):
         year, month, day_of_month, _ = erfa.jd2cal(_JD_OF_MJD_ZERO, midnight)
         offsets.append(float(erfa.dat(int(year), int(month), int(day_of_month), 0.0)))
-    return SECONDS_PER_DAY + round(offsets[1] - offsets[0])
+    return _SECONDS_PER_DAY + round(offsets[1] - offsets[0])
 
 
 def _ut1_minus_utc_s(day: int, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
     """UT1 - UTC by the IERS, as installed with astropy; before and after its table the first and the last value."""
     start, end = _daily_values_s(day)
     end -= round(end - start)  # the second that a leap second adds
-    return np.asarray(start + (end - start) * seconds / SECONDS_PER_DAY)
+    return np.asarray(start + (end - start) * seconds / _SECONDS_PER_DAY)
 
 
 def _daily_values_s(day: int) -> tuple[float, float]:

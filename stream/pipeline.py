@@ -18,7 +18,11 @@ from stream.config import FORCED_PHOTOMETERS, PhotometerSettings, Recipe
 from stream.errors import FrameRejectedError, Reason
 from stream.flags import Flag
 from stream.instruments import LOWEST_ALTITUDE_DEG
-from stream.measure import kernels  # noqa: F401  (loaded or compiled with a worker's start, not on its first frame)
+from stream.measure import (  # loaded or compiled with the start of a worker, not on its first frame
+    ellipse_kernels,  # noqa: F401
+    fit_kernels,  # noqa: F401
+    stamp_kernels,  # noqa: F401
+)
 from stream.measure.alignment import Alignment, AlignmentStars, align
 from stream.measure.calibration import Calibration, calibrate
 from stream.measure.centroids import centre_stars

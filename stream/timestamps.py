@@ -16,8 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from stream.barycentre import SECONDS_PER_DAY, barycentric_offset_s
+from stream.barycentre import barycentric_offset_s
 
+SECONDS_PER_DAY = 86400.0
 MJD_OF_UNIX_EPOCH = 40587.0
 _MJD_OF_J2000 = 51544.5
 _JD_OF_MJD_ZERO = 2400000.5

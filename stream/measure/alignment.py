@@ -22,16 +22,15 @@ from stream.config import AlignmentSettings, DetectionSettings
 from stream.errors import FrameRejectedError, Reason
 from stream.measure.centroids import StarCentres, centre_stars, sky_subtracted_stamps
 from stream.measure.exposure import Exposure
+from stream.measure.fit_kernels import SIGMA_OFF, fit_and_clip
 from stream.measure.medians import row_medians
 from stream.measure.patterns import match_patterns
 from stream.measure.psf import Psf, psf_from_stars
-from stream.measure.transform import Transform, fit_similarity
+from stream.measure.transform import Transform
 from stream.messages import FloatArray
 
 _CENTROID_FLOOR_PX = 0.02
 _MOVED_SIGNAL_TO_NOISE = 10.0  # fainter stars have centroids that say little of their place
-_SIGMA_OFF = 5.0  # of its centroid: a star that lies farther off is asked against the others
-_MAX_FITS = 12
 _MAX_PREDICTIONS = 3
 _SETTLED_PX = 0.5
 _FEWEST_STARS = 3
@@ -284,7 +283,7 @@ def _fit_robustly(places: _Places, good: NDArray[np.bool_]) -> _Fit | None:
     while fit is not None:
         disagreement = np.where(fit.used, np.sqrt(places.weights) * fit.residuals_px, 0.0)
         worst = int(disagreement.argmax())
-        if disagreement[worst] < _SIGMA_OFF or fit.used.sum() <= _FEWEST_STARS:
+        if disagreement[worst] < SIGMA_OFF or fit.used.sum() <= _FEWEST_STARS:
             return fit
         good = good & (np.arange(len(good)) != worst)
         without = _fit_and_clip(places, good)
@@ -297,26 +296,14 @@ def _fit_robustly(places: _Places, good: NDArray[np.bool_]) -> _Fit | None:
 
 
 def _fit_and_clip(places: _Places, good: NDArray[np.bool_]) -> _Fit | None:
-    offsets = places.frame_xy - places.predicted.apply(places.catalog_xy)
-    common = row_medians(offsets[good].T)
-    used = good & (np.hypot(*(offsets - common).T) < 3.0 * places.limit_px)
-    expected = _SIGMA_OFF / np.sqrt(places.weights)
-    fit = None
-    for _ in range(_MAX_FITS):
-        if not used.any():
-            return None
-        transform = fit_similarity(
-            places.catalog_xy[used], places.frame_xy[used], places.weights[used], places.predicted
-        )
-        residuals = np.hypot(*(places.frame_xy - transform.apply(places.catalog_xy)).T)
-        typical = 1.4826 * float(row_medians(residuals[used]))
-        limits = np.minimum(places.limit_px, np.maximum(expected, 4.0 * typical))
-        kept = good & (residuals < limits)
-        fit = _Fit(transform, kept, residuals, limits)
-        if (kept == used).all():
-            break
-        used = kept
-    return fit
+    like = places.predicted
+    found, used, residuals, limits = fit_and_clip(
+        places.catalog_xy, places.frame_xy, places.weights, good, like.parameters(), places.limit_px
+    )
+    if not len(found):
+        return None
+    cosine, sine, shift_x, shift_y = found.tolist()
+    return _Fit(Transform(cosine, sine, shift_x, shift_y, like.centre_x, like.centre_y), used, residuals, limits)
 
 
 def _one_star_each(centres: StarCentres, stars: AlignmentStars) -> NDArray[np.bool_]:

@@ -57,7 +57,7 @@ def clipped_background(
     missing : array of bool, shape of `values`, optional
         Marks pixels that do not count where `values` are whole numbers; they must hold the largest of their type.
     """
-    from stream.measure.kernels import clipped_moments  # with numba, which not every process needs
+    from stream.measure.stamp_kernels import clipped_moments  # with numba, which not every process needs
 
     rows_at_once = max(_VALUES_AT_ONCE // max(values.shape[1], 1), 1)
     if len(values) > rows_at_once:

@@ -109,7 +109,7 @@ def centre_stars(
     bad_pixels : array of bool, shape of the frame, optional
         Pixels that are replaced by the mean of their usable neighbours.
     """
-    from stream.measure.kernels import rest_windows
+    from stream.measure.stamp_kernels import rest_windows
 
     n = len(guesses)
     half = window_half_side(window_sigma_px)
@@ -150,7 +150,7 @@ def sky_subtracted_stamps(
     frame: Exposure, middles: NDArray[np.intp], half: int, bad_pixels: NDArray[np.bool_] | None
 ) -> SkyStamps:
     """Cut stamps around `middles`, subtract the median of their outermost two pixels, mend what is missing."""
-    from stream.measure.kernels import subtract_border_sky  # with numba, which not every process needs
+    from stream.measure.stamp_kernels import subtract_border_sky  # with numba, which not every process needs
 
     corners = middles - half
     stamps = frame.stamps(corners, 2 * half + 1)

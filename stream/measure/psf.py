@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.measure.centroids import StarCentres
-from stream.messages import FloatArray
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 SMALLEST_SIGMA_PX = 0.6
@@ -67,11 +66,10 @@ def psf_from_stars(centres: StarCentres, used: NDArray[np.bool_], window_sigma_p
     M = (C^-1 + 1/w)^-1 (adaptive moments, Bernstein & Jarvis 2002, AJ 123, 583, section 3); solved for C.
     Stars whose size stands out (blends) are left out.
     """
-    moments, weights = centres.moments[used], np.minimum(centres.signal_to_noise[used], _MOST_WEIGHT) ** 2
-    size = moments[:, 0] + moments[:, 2]
-    deviation = np.abs(size - _weighted_median(size, weights))
-    kept = deviation <= 4.0 * max(_weighted_median(deviation, weights), 1e-9)
-    xx, xy, yy = ((weights[kept] @ moments[kept]) / weights[kept].sum()).tolist()
+    from stream.measure.fit_kernels import mean_moments  # with numba, which not every process needs
+
+    weights = np.where(used, np.minimum(centres.signal_to_noise, _MOST_WEIGHT) ** 2, 0.0)
+    xx, xy, yy = mean_moments(np.ascontiguousarray(centres.moments), weights)
     window = window_sigma_px**2
     # The eigenvalues of M are mean + half and mean - half, and those of C follow from them.
     mean, half = 0.5 * (xx + yy), math.hypot(0.5 * (xx - yy), xy)
@@ -81,9 +79,3 @@ def psf_from_stars(centres: StarCentres, used: NDArray[np.bool_], window_sigma_p
     )
     middle, per_moment = 0.5 * (major + minor), 0.5 * (major - minor) / half if half > 0.0 else 0.0
     return Psf(middle + per_moment * (xx - mean), per_moment * xy, middle + per_moment * (yy - mean))
-
-
-def _weighted_median(values: FloatArray, weights: FloatArray) -> float:
-    order = np.argsort(values)
-    running = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(running, 0.5 * running[-1])])

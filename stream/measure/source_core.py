@@ -174,7 +174,7 @@ class SourceCore:
 
         The stamps are laid one above the other, so that one call does all.
         """
-        from stream.measure.kernels import ellipse_sums  # with numba, which not every process needs
+        from stream.measure.ellipse_kernels import ellipse_sums  # with numba, which not every process needs
 
         axes = np.array(apertures, dtype=np.float64).reshape(-1, 2)
         if np.isfinite(data.sum()):

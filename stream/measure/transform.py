@@ -41,6 +41,12 @@ class Transform:
         """Pixels of the frame per pixel of the reference frame."""
         return math.hypot(self.cosine, self.sine)
 
+    def parameters(self) -> FloatArray:
+        """Its six numbers in the order of its fields, shape (6,)."""
+        return np.array(
+            (self.cosine, self.sine, self.shift_x_px, self.shift_y_px, self.centre_x, self.centre_y), dtype=np.float64
+        )
+
     def apply(self, xy: FloatArray) -> FloatArray:
         """Carry catalog positions, shape (n, 2), onto the frame."""
         # (x, y) times a matrix, and the same offset for all: two steps of numpy in the place of fourteen.
@@ -67,18 +73,7 @@ def fit_similarity(catalog_xy: FloatArray, frame_xy: FloatArray, weights: FloatA
     One star gives a shift alone; the rotation and scale are then those of the identity or of a half turn,
     whichever is nearer to `like`.
     """
-    total = weights.sum()
-    x, y = catalog_xy[:, 0] - like.centre_x, catalog_xy[:, 1] - like.centre_y
-    u, v = frame_xy[:, 0] - like.centre_x, frame_xy[:, 1] - like.centre_y
-    mean_x, mean_y = (weights @ x) / total, (weights @ y) / total
-    mean_u, mean_v = (weights @ u) / total, (weights @ v) / total
-    if len(catalog_xy) == 1:
-        cosine, sine = (1.0 if like.cosine >= 0.0 else -1.0), 0.0
-    else:
-        dx, dy, du, dv = x - mean_x, y - mean_y, u - mean_u, v - mean_v
-        spread = max(float(weights @ (dx**2 + dy**2)), 1e-12)
-        cosine = float(weights @ (dx * du + dy * dv)) / spread
-        sine = float(weights @ (dx * dv - dy * du)) / spread
-    shift_x = mean_u - (cosine * mean_x - sine * mean_y)
-    shift_y = mean_v - (sine * mean_x + cosine * mean_y)
-    return Transform(cosine, sine, float(shift_x), float(shift_y), like.centre_x, like.centre_y)
+    from stream.measure.fit_kernels import similarity  # with numba, which not every process needs
+
+    found = similarity(np.ascontiguousarray(catalog_xy), np.ascontiguousarray(frame_xy), weights, like.parameters())
+    return Transform(*found, like.centre_x, like.centre_y)
