@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser
 from tests.browser.accessibility import assert_accessible
 from tests.browser.chromium import chromium
 from tests.browser.page_driver import NightPage, served
+from tests.measure.packed_files import header
 from tests.server.fake_night import KEYS, VARIABLE, FakeNight
 from tests.server.test_compass import sky_header
 
@@ -39,6 +41,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for key, mirrored in ((KEYS[0], False), (KEYS[1], True)):
         (newest,) = sorted((folder / "frames").glob(f"frame_{key.replace(':', '-')}_*"))[-1:]
         with fits.open(newest, mode="update") as hdus:
+            hdus[0].header.update(header())
             hdus[0].header.update(sky_header(30.0, mirrored=mirrored))
     with served(night.out) as page_address:
         yield page_address
@@ -126,6 +129,24 @@ def test_north_and_east_are_drawn_where_a_frame_tells_them(browser: Browser, add
         page.page.keyboard.press("3")
         page.wait("() => Bokeh.documents[0].get_model_by_name('picture')?.get_length() === 1", None)
         page.wait(_HAS_ARROWS, 0)
+        page.assert_quiet()
+
+
+def test_the_focus_of_clicked_stars_is_read_from_the_frames(browser: Browser, address: str) -> None:
+    with NightPage(browser, address) as page:
+        page.wait(_ROLE_IS, f"{VARIABLE}T")
+        page.page.locator(".field").get_by_text("focus", exact=True).click()
+        page.click_source(3)
+        page.page.wait_for_url(re.compile("tab=focus.*focus=1%3Ag%233"))
+        for key in KEYS[:2]:
+            page.wait("name => Bokeh.documents[0].get_model_by_name(name)?.get_length() === 1", f"focus_{key}#3")
+            (width,) = page.columns(f"focus_{key}#3")["y"]
+            assert width == pytest.approx(2.355 * 1.7, rel=0.05)
+        page.page.get_by_text("frames are no longer there").wait_for()
+        page.keep_picture("focus")
+        page.click_source(3)
+        page.wait("() => Bokeh.documents[0].get_model_by_name('focus_1:g#2') != null", None)
+        assert "focus=" not in page.page.url.partition("tab=focus")[2]
         page.assert_quiet()
 
 
