@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -233,7 +234,8 @@ class Feed(Chooser):
         if self._notices != (sentence,):
             _log.error("%s", sentence)
         self._notices, self._dirty = (sentence,), True
-        self._publish()
+        # What cannot be made is not tried again here: the rest stays as it was.
+        self._view = replace(self._view, version=self._view.version + 1, notices=(sentence,))
         self._say_read(sentence)
         self._stopping.wait(_RETRY_S)
 
