@@ -115,6 +115,10 @@ def _of_length(night: LongNight) -> Iterator[Budget]:
     words = f"core time of night and workers a frame, {n_long}th over {n_short}th frame"
     yield Budget(words, 1.1, after / before)
     yield Budget(f"the page of {n_long} frames answers, after `opticam-live serve`", 2.0, night.ledgers[-1].page_s, "s")
+    if night.looks:
+        before_ms, after_ms = (look.refresh_ms for look in (night.looks[0], night.looks[-1]))
+        words = f"core time of a refresh of the page, {night.looks[-1].n_rows} over {night.looks[0].n_rows} rows"
+        yield Budget(words, 1.1, after_ms / before_ms)
     for role, limit_mb in _MEMORY_MB.items():
         largest = max(use.memory_mb for _, one in night.live for use in one.memory if use.role == role)
         yield Budget(f"memory of the {role} process, up to {n_long} frames", limit_mb, largest, "MB")

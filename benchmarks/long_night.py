@@ -7,6 +7,7 @@ real night goes on in the same folder.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -23,9 +24,11 @@ from benchmarks.running import ProcessUse, RunningNight, answer_time, end, n_out
 from benchmarks.sections import Section
 from benchmarks.service import WARM_UP_FRAMES, LatencySeries, LiveNight
 from benchmarks.sinks import CommitBench
+from benchmarks.viewer import Viewer
 from simulator.settings import key_of_filter
 from stream.messages import FrameArrived, FrameMeasured
 from stream.night.ledger import LEDGER_FILE, Ledger, LedgerReader
+from stream.night.night_folder import read_run_file
 from stream.timestamps import SECONDS_PER_DAY
 
 SHORT, LONG = 1_000, 100_000
@@ -33,6 +36,8 @@ _AT_ONCE = 1_000
 _PROBED_ROWS = 300
 _PASSES = 5
 _NOISE = 0.005
+_LIVE_RATE = 30.0
+_FRAMES_TO_SETTLE = 20  # of each camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,31 @@ class LongNight:
     ledgers: Sequence[LedgerCost]
     live: Sequence[tuple[int, LatencySeries]]
     """Rows in the ledger when a live series ended, and the series."""
+    looks: Sequence[Look] = ()
+    """What it costs the page to be looked at, then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Core time of the process of the page while one viewer looks at a live night, beyond that without a viewer.
+
+    Attributes
+    ----------
+    alone_ms, core_ms : float
+        Core time a second without and with the viewer, milliseconds.
+    refreshes_per_s : float
+        How often the viewer was sent something.
+    """
+
+    n_rows: int
+    alone_ms: float
+    core_ms: float
+    refreshes_per_s: float
+
+    @property
+    def refresh_ms(self) -> float:
+        """Core time of one refresh, milliseconds; NaN if there was none."""
+        return (self.core_ms - self.alone_ms) / self.refreshes_per_s if self.refreshes_per_s else math.nan
 
 
 def lengthen(out: Path, n_rows: int) -> None:
@@ -148,7 +178,7 @@ def measure_long_night(cameras: Cameras, root: Path, *, live_frames: int, n_rows
     """A night of about `SHORT` frames, live; the same lengthened to `n_rows`, live again."""
     folder, out = root / "long", root / "long-out"
     folder.mkdir(parents=True)
-    live, ledgers = [], []
+    live, ledgers, looks = [], [], []
     for length in (SHORT, n_rows):
         rows = length - live_frames
         if n_outcomes(out):
@@ -156,10 +186,22 @@ def measure_long_night(cameras: Cameras, root: Path, *, live_frames: int, n_rows
         with RunningNight(folder, out, 2, page=True) as night:
             writer = LiveNight(night, cameras, first_exposure=n_outcomes(out) // N_CAMERAS)
             writer.fill_up(rows)
-            series = writer.measure(30.0, live_frames)
-        live.append((n_outcomes(out), series))
+            series = writer.measure(_LIVE_RATE, live_frames)
+            live.append((n_outcomes(out), series))
+            looks.append(_look_at(night, writer, series, live_frames))
         ledgers.append(cost_of(out))
-    return LongNight(ledgers, live)
+    return LongNight(ledgers, live, looks)
+
+
+def _look_at(night: RunningNight, writer: LiveNight, alone: LatencySeries, n_frames: int) -> Look:
+    """Go on with the night under the eyes of a viewer."""
+    with Viewer(read_run_file(night.out).page or "") as viewer:
+        writer.measure(_LIVE_RATE, N_CAMERAS * _FRAMES_TO_SETTLE)  # what is made when it is first looked at
+        viewer.count_anew()
+        series = writer.measure(_LIVE_RATE, n_frames)
+        refreshes = viewer.n_refreshes / n_frames * _LIVE_RATE
+    alone_ms, core_ms = (_LIVE_RATE * one.core_ms["page"] for one in (alone, series))
+    return Look(n_outcomes(night.out), alone_ms, core_ms, refreshes)
 
 
 def _open(out: Path) -> None:
@@ -215,6 +257,27 @@ def memory_section(night: LongNight) -> Section:
         for use in _largest_of_each(series.memory):
             rows.append((f"{n_rows}", use.role, f"{use.memory_mb:.0f}", f"{series.core_ms[use.role]:.2f}"))
     return Section("Length of the night: the processes", texts, columns, tuple(rows), n_words=2)
+
+
+def look_section(night: LongNight) -> Section:
+    """The table of what a refresh costs the page."""
+    texts = (
+        "The process of the page on those two nights at 30 frames/s, without a viewer and with one that takes all that "
+        "it is sent and draws nothing: core time a second, milliseconds. *refresh* is the difference over the number "
+        "of refreshes that the viewer was sent.",
+    )
+    columns = ("rows", "nobody looks", "one viewer", "refreshes/s", "refresh ms")
+    rows = tuple(
+        (
+            f"{look.n_rows}",
+            f"{look.alone_ms:.0f}",
+            f"{look.core_ms:.0f}",
+            f"{look.refreshes_per_s:.1f}",
+            f"{look.refresh_ms:.1f}",
+        )
+        for look in night.looks
+    )
+    return Section("Length of the night: a refresh of the page", texts, columns, rows)
 
 
 def _largest_of_each(uses: Sequence[ProcessUse]) -> list[ProcessUse]:

@@ -29,6 +29,8 @@ _PACKAGES = (
     "bokeh",
 )
 _LINE = 120
+SOAK_TITLE = "At the highest sustained rate"
+"""Of the section that `make soak` writes and `make bench` keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,18 @@ class Section:
             *(f"| {' | '.join(row)} |" for row in self.rows),
             "",
         ]
+
+
+def section_of(text: str, title: str) -> str:
+    """The lines of a section of a page, its heading first; empty if there is none."""
+    _, heading, rest = text.partition(f"## {title}\n")
+    return f"{heading}{rest.partition(f'{chr(10)}## ')[0].rstrip()}\n" if heading else ""
+
+
+def with_section(text: str, section: Section) -> str:
+    """The page with this section in the place of that of the same title, at the end where there was none."""
+    new, old = "\n".join(section.markdown()).rstrip() + "\n", section_of(text, section.title)
+    return text.replace(old, new) if old else f"{text.rstrip()}\n\n{new}"
 
 
 def page(sections: Sequence[Section]) -> str:

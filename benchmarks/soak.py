@@ -1,68 +1,51 @@
-"""A night at a steady rate for minutes, a browser on its page: is the queue flat, is memory flat, is every frame there?
+"""Minutes of a night at the highest rate that it sustains, a browser on its page: flat queue, flat memory, all frames?
 
-Run as ``python -m benchmarks.soak --minutes 10 --rate 60``.
+Run as ``python -m benchmarks.soak --minutes 10``. The rate is searched first, by short stretches of the same night, and
+the long stretch is a tenth below it; ``--rate 60`` takes that rate instead. Everything runs on this machine: cameras,
+night, two workers, page and browser.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import datetime
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import sync_playwright
 from rich.console import Console
 
-from benchmarks.camera import CADENCE_S, N_CAMERAS, Cameras
-from benchmarks.running import RunningNight, n_outcomes, wait_until
-from benchmarks.sections import Section
-from benchmarks.service import WARM_UP_FRAMES
+from benchmarks.sections import PAGE, SOAK_TITLE, Section, machine, with_section
+from benchmarks.steady_night import ROLES, SteadyNight, Stretch, highest_rate, steady_night
 from stream.night.ledger import LedgerReader
-from stream.night.night_folder import read_run_file
 
-_ROLES = ("night", "worker", "page")
-_CHUNK_S = 10.0
-_KEPT_CHUNKS = 2
-_DRAIN_S = 60.0
-_START_S = 60.0
+_FIRST_RATE, _MOST_RATE = 60.0, 1000.0
+_PROBE_S = 24.0
+_BELOW = 0.9
+_FULL_MINUTES = 10.0
 _MOST_GROWTH = 1.15
-"""Of memory, from the second quarter of the time to the last."""
-_N_POINTS = """() => {
-    const model = Bokeh.documents[0].get_model_by_name("light_curve_1:g");
-    return model == null ? 0 : model.get_length(); }"""
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The night at one moment.
-
-    Attributes
-    ----------
-    waiting : int
-        Frames that are written and have no outcome.
-    memory_mb : tuple of float
-        Largest of the processes of each role: night, worker, page.
-    """
-
-    seconds: float
-    written: int
-    waiting: int
-    memory_mb: tuple[float, ...]
+"""Of memory, from the second quarter of the time to the last, beyond what the frames in between may take."""
+_KB_A_FRAME = {"night": 0.5, "worker": 0.0, "page": 2.0}
+"""Names and columns that are kept in memory; with these a night of 100,000 frames stays within the budgets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """What became of a night at a steady rate."""
+    """What became of a night at a steady rate.
 
-    rate: float
-    samples: Sequence[Sample]
+    Attributes
+    ----------
+    tried : sequence of (float, bool)
+        Rates of the search and whether they were sustained; empty where the rate was given.
+    stretch : Stretch
+        The long one.
+    """
+
+    tried: Sequence[tuple[float, bool]]
+    stretch: Stretch
     written: int
     measured: int
     rejected: int
@@ -70,104 +53,105 @@ class Soak:
 
     def failures(self) -> list[str]:
         """A sentence for each thing that is not as it has to be."""
-        found = []
+        found, samples = [], self.stretch.samples
         if self.measured + self.rejected != self.written:
             found.append(f"{self.written} frames were written, {self.measured + self.rejected} have an outcome")
         if self.rejected:
             found.append(f"{self.rejected} frames were rejected")
-        quarter = len(self.samples) // 4
-        early, late = self.samples[quarter : 2 * quarter], self.samples[-quarter:]
-        if quarter and np.median([s.waiting for s in late]) > np.median([s.waiting for s in early]) + self.rate:
+        quarter = len(samples) // 4
+        if not quarter:
+            return found
+        early, late = samples[quarter : 2 * quarter], samples[-quarter:]
+        if np.median([s.waiting for s in late]) > np.median([s.waiting for s in early]) + 0.5 * self.stretch.asked:
             found.append("the queue grew")
-        for index, role in enumerate(_ROLES):
+        n_between = float(np.median([s.written for s in late]) - np.median([s.written for s in early]))
+        for index, role in enumerate(ROLES):
             before, after = (np.median([s.memory_mb[index] for s in part]) for part in (early, late))
-            if quarter and after > _MOST_GROWTH * before:
+            if after > _MOST_GROWTH * before + _KB_A_FRAME[role] * n_between / 1024.0:
                 found.append(f"memory of the {role} process grew from {before:.0f} to {after:.0f} MB")
         return found
 
     def section(self) -> Section:
         """About ten lines of the samples."""
-        step = max(1, len(self.samples) // 10)
+        samples, failures = self.stretch.samples, self.failures()
+        step = max(1, len(samples) // 10)
         rows = tuple(
             (f"{s.seconds:.0f}", f"{s.written}", f"{s.waiting}", *(f"{memory:.0f}" for memory in s.memory_mb))
-            for s in (*self.samples[:-1:step], self.samples[-1])
+            for s in (*samples[:-1:step], samples[-1])
         )
-        text = (
-            f"{self.rate:g} frames a second of three cameras, 512 x 512, written beside the reduction, two workers, "
-            f"the page open in a browser. Of {self.written} frames {self.measured} are measured and {self.rejected} "
-            f"rejected; the browser held {self.points_in_browser} points of the first key at the end. Memory in MB, "
-            "of workers the largest."
+        today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+        minutes = (samples[-1].seconds - samples[0].seconds) / 60.0
+        texts = (
+            f"Printed by `make soak` on {today}. Machine: {machine()}. Three cameras, 512 x 512, six sources, standard "
+            "recipe, two workers, the page open in a browser; the cameras that write the frames and the browser share "
+            "the cores with the night.",
+            *([_search_sentence(self.tried)] if self.tried else []),
+            f"For {minutes:.1f} minutes {self.stretch.reached:.0f} frames a second were written "
+            f"({self.stretch.asked:.0f} asked for). Of all {self.written} frames of the night {self.measured} are "
+            f"measured and {self.rejected} rejected; the browser held {self.points_in_browser} points of the first key "
+            "at the end. Below: seconds since the night was ready, frames written, frames that wait for their outcome, "
+            "and memory of the processes in MB, of the workers the larger.",
+            f"Not as it has to be: {'; '.join(failures)}."
+            if failures
+            else "Queue and memory are flat, no frame is lost.",
         )
-        columns = ("s", "frames written", "waiting", *_ROLES)
-        return Section("A steady night", (text,), columns, rows, n_words=0)
+        return Section(SOAK_TITLE, texts, ("s", "written", "waiting", *ROLES), rows, n_words=0)
 
 
-def soak(root: Path, *, minutes: float, rate: float) -> Soak:
-    """Write frames at `rate` frames a second for so many minutes, and look at the night every ten seconds."""
-    folder, out = root / "frames", root / "out"
-    folder.mkdir(parents=True)
-    cameras, samples, old = Cameras(), list[Sample](), list[list[Path]]()
-    cadence_s, per_chunk = N_CAMERAS / rate, max(1, round(_CHUNK_S * rate / N_CAMERAS))
-    next_exposure = WARM_UP_FRAMES // N_CAMERAS
-    with RunningNight(folder, out, 2, page=True) as night, _browser(out) as count_points:
-        cameras.write(folder, range(next_exposure))
-        night.wait_for_outcomes(WARM_UP_FRAMES)
-        started = time.monotonic()
-        while time.monotonic() - started < 60.0 * minutes:
-            names = cameras.write_paced(folder, range(next_exposure, next_exposure + per_chunk), cadence_s)
-            next_exposure += per_chunk
-            samples.append(_sample(night, time.monotonic() - started, N_CAMERAS * next_exposure))
-            old.append([folder / name for name in names])
-            # A camera fills the disk; what is measured is not needed here. What waits still is.
-            if len(old) > _KEPT_CHUNKS and samples[-1].waiting < len(names):
-                for path in old.pop(0):
-                    path.unlink()
-        written = N_CAMERAS * next_exposure
-        wait_until(lambda: n_outcomes(out) >= written, _DRAIN_S, f"{written} outcomes")
-        points = count_points()
-    reader = LedgerReader(out)
+def _search_sentence(tried: Sequence[tuple[float, bool]]) -> str:
+    words = ", ".join(f"{rate:.0f} ({'held' if held else 'fell behind'})" for rate, held in tried)
+    return (
+        f"The rate was searched by stretches of {_PROBE_S:.0f} seconds, in frames a second: {words}. A stretch is held "
+        "if the cameras kept their pace and in its last third less than half a second of frames waited. The long "
+        "stretch is a tenth below the highest that was held."
+    )
+
+
+def soak(root: Path, *, minutes: float, rate: float | None) -> Soak:
+    """Search the highest rate, unless it is given, and write a tenth less than that for so many minutes.
+
+    Raises
+    ------
+    NightError
+        If the night does not start, or does not work off what waits within two minutes.
+    """
+    with steady_night(root) as night:
+        tried: list[tuple[float, bool]] = []
+        if rate is None:
+            held, tried = highest_rate(lambda asked: _is_sustained(night, asked), first=_FIRST_RATE, most=_MOST_RATE)
+            rate = _BELOW * (held or tried[-1][0])
+        stretch = night.write_for(60.0 * minutes, rate)
+        night.drain()
+        written, points = night.written, night.count_points()
+    reader = LedgerReader(root / "out")
     counts = reader.counts()
     reader.close()
-    return Soak(rate, samples, written, counts.n_measured, counts.n_rejected, points)
+    return Soak(tried, stretch, written, counts.n_measured, counts.n_rejected, points)
 
 
-@contextmanager
-def _browser(out: Path) -> Iterator[Callable[[], int]]:
-    """The page of the night in a browser; what is given counts the points that it holds of the first key."""
-    wait_until(lambda: _page_address(out) is not None, _START_S, "the page to be served")
-    executable = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
-        try:
-            page = browser.new_page(viewport={"width": 1280, "height": 800})
-            page.goto(_page_address(out) or "")
-            yield lambda: int(page.evaluate(_N_POINTS))
-        finally:
-            browser.close()
-
-
-def _page_address(out: Path) -> str | None:
-    return read_run_file(out).page
-
-
-def _sample(night: RunningNight, seconds: float, written: int) -> Sample:
-    uses = night.uses()
-    largest = tuple(max((use.memory_mb for use in uses if use.role == role), default=0.0) for role in _ROLES)
-    return Sample(seconds, written, written - n_outcomes(night.out), largest)
+def _is_sustained(night: SteadyNight, rate: float) -> bool:
+    stretch = night.write_for(_PROBE_S, rate)
+    night.drain()
+    return stretch.is_sustained
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run it, print the table; exit status 1 if something grew or is missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--rate", type=float, default=N_CAMERAS / CADENCE_S, help="frames a second, of all cameras")
+    parser.add_argument("--minutes", type=float, default=_FULL_MINUTES)
+    parser.add_argument("--rate", type=float, help="frames a second, of all cameras; searched unless given")
+    parser.add_argument("--page", type=Path, help="page whose section is replaced; that of the documentation after ten")
     given = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         found = soak(Path(folder), minutes=given.minutes, rate=given.rate)
-    console = Console(width=160)
     section = found.section()
-    console.print(section.texts[0])
+    console = Console(width=160)
+    for text in section.texts:
+        console.print(text)
     section.print_to(console)
+    page = given.page or (PAGE if given.minutes >= _FULL_MINUTES else None)
+    if page is not None:
+        page.write_text(with_section(page.read_text(encoding="utf-8"), section), encoding="utf-8")
     for sentence in found.failures():
         sys.stderr.write(f"error: {sentence}\n")
     return 1 if found.failures() else 0

@@ -79,13 +79,29 @@ class StageTable:
         )
         return Section("Slope per source", texts, ("frame", "sources", "µs a source and photometer"), rows, n_words=2)
 
+    def failing(self) -> list[Case]:
+        """Cases whose ratio is below its limit."""
+        return [
+            case
+            for case, least in LEAST_RATIO.items()
+            if case in self.times and self.times[case].baseline_over_total < least
+        ]
+
+    def better_of(self, other: StageTable) -> StageTable:
+        """Of each case the measurement with the higher ratio, both sides of which were measured together."""
+        merged = dict(self.times)
+        for case, times in other.times.items():
+            if case not in merged or times.baseline_over_total > merged[case].baseline_over_total:
+                merged[case] = times
+        return StageTable(merged)
+
     def failures(self) -> list[str]:
         """A sentence for each ratio below its limit."""
         return [
             f"{case.size_px} x {case.size_px} with {case.n_sources} sources: the baseline takes "
             f"{self.times[case].baseline_over_total:.1f} times as long as file to row: {least:g} is required"
             for case, least in LEAST_RATIO.items()
-            if case in self.times and self.times[case].baseline_over_total < least
+            if case in self.failing()
         ]
 
     def slopes_us(self) -> list[tuple[tuple[str, str], float]]:

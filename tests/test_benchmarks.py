@@ -15,17 +15,26 @@ from benchmarks.baseline import Baseline, read_and_convert, run_baseline
 from benchmarks.budgets import Findings, budget_section
 from benchmarks.camera import SETTINGS, Cameras
 from benchmarks.limits import READ_NOISE_E
-from benchmarks.long_night import LedgerCost, LongNight, ledger_section, lengthen, memory_section
+from benchmarks.long_night import (
+    LedgerCost,
+    LongNight,
+    Look,
+    ledger_section,
+    lengthen,
+    look_section,
+    memory_section,
+)
 from benchmarks.photometry_table import COLUMNS, Row, noise_section
 from benchmarks.photutils_loop import StarsOfFirstFrame, measure_with_photutils
 from benchmarks.running import ProcessUse
 from benchmarks.sample_frames import GZIPPED, TILED, Case, make_frames
-from benchmarks.sections import Section, machine, page
+from benchmarks.sections import SOAK_TITLE, Section, machine, page, section_of, with_section
 from benchmarks.service import LatencySeries, Rate, latency_section
-from benchmarks.soak import Sample, Soak
+from benchmarks.soak import Soak
 from benchmarks.stage_table import LARGE, LEAST_RATIO, SMALL, StageTable
 from benchmarks.stages import Effort, HotPath, StageTimes, measure_stages
 from benchmarks.startup import StartUp
+from benchmarks.steady_night import Sample, Stretch, highest_rate
 from simulator.night import simulate_night
 from simulator.settings import NightSettings
 from simulator.truth import load_truth
@@ -222,10 +231,11 @@ def _steady(
     *, waiting: Sequence[int] = (3,) * 12, worker_mb: Sequence[float] = (150.0,) * 12, measured: int = 900
 ) -> Soak:
     samples = [
-        Sample(10.0 * index, 75 * (index + 1), queue, (90.0, memory, 120.0))
+        Sample(10.0 * index, 75 * (index + 1), queue, (90.0, memory, 120.0 + 0.1 * index))
         for index, (queue, memory) in enumerate(zip(waiting, worker_mb, strict=True))
     ]
-    return Soak(7.5, samples, written=900, measured=measured, rejected=0, points_in_browser=300)
+    stretch = Stretch(7.5, 7.4, samples)
+    return Soak(((8.3, True), (9.5, False)), stretch, written=900, measured=measured, rejected=0, points_in_browser=300)
 
 
 def test_a_steady_night_that_grows_or_loses_frames_is_told() -> None:
@@ -234,4 +244,74 @@ def test_a_steady_night_that_grows_or_loses_frames_is_told() -> None:
     growing = [100.0 + 10.0 * index for index in range(12)]
     assert _steady(worker_mb=growing).failures() == ["memory of the worker process grew from 140 to 200 MB"]
     assert _steady(measured=899).failures() == ["900 frames were written, 899 have an outcome"]
-    assert len(_steady().section().rows) == 12
+    section = _steady(measured=899).section()
+    assert len(section.rows) == 12
+    assert "8 (held), 10 (fell behind)" in section.texts[1]
+    assert section.texts[-1] == "Not as it has to be: 900 frames were written, 899 have an outcome."
+
+
+@pytest.mark.parametrize("capacity", [10.0, 59.0, 61.0, 233.0, 5000.0])
+def test_the_highest_rate_is_found_between_what_held_and_what_fell_behind(capacity: float) -> None:
+    rate, tried = highest_rate(lambda asked: asked <= capacity, first=60.0, most=1000.0)
+    assert rate == max(each for each, held in tried if held)
+    assert rate <= capacity
+    assert capacity < 1.15 * rate or rate == 1000.0
+    assert len(tried) < 10
+    assert highest_rate(lambda _: False, first=60.0, most=1000.0)[0] == 0.0
+
+
+def test_a_rate_is_sustained_where_nothing_waits_and_the_cameras_keep_their_pace() -> None:
+    def stretch(waiting: Sequence[int], reached: float = 99.0) -> Stretch:
+        return Stretch(100.0, reached, [Sample(0.0, 0, queue, (0.0, 0.0, 0.0)) for queue in waiting])
+
+    assert stretch([300, 80, 5, 4, 6, 5]).is_sustained
+    assert not stretch([0, 10, 20, 30, 55, 60]).is_sustained
+    assert not stretch([5] * 6, reached=90.0).is_sustained
+
+
+def test_the_section_of_the_soak_stays_when_the_page_is_written_anew() -> None:
+    soaked = _steady().section()
+    others = [Section("First", (), ("a", "b"), (("x", "1"),)), Section("Last", (), ("a", "b"), (("y", "2"),))]
+    once = with_section(page(others), soaked)
+    assert once.count(f"## {SOAK_TITLE}") == 1
+    assert with_section(once, soaked) == once
+    again = with_section(once, _steady(measured=899).section())
+    assert "Not as it has to be" in again
+    assert "## Last\n\n| a | b |\n|---|---:|\n| y | 2 |\n" in again
+    assert section_of(page(others), SOAK_TITLE) == ""
+    assert section_of(with_section(again, Section("After", (), ("a", "b"), ())), SOAK_TITLE) == section_of(
+        again, SOAK_TITLE
+    )
+
+
+def test_a_ratio_below_its_limit_is_measured_once_more() -> None:
+    least = LEAST_RATIO[SMALL]
+    first = StageTable({SMALL: with_ratio(0.9 * least), LARGE: with_ratio(2.0 * LEAST_RATIO[LARGE])})
+    assert first.failing() == [SMALL]
+    merged = first.better_of(StageTable({SMALL: with_ratio(1.1 * least)}))
+    assert merged.failing() == []
+    assert list(merged.times) == [SMALL, LARGE]
+    assert first.better_of(StageTable({SMALL: with_ratio(0.8 * least)})).times == first.times
+
+
+def test_a_refresh_costs_what_the_page_takes_more_under_eyes() -> None:
+    look = Look(1000, 50.0, 110.0, 6.0)
+    assert look.refresh_ms == pytest.approx(10.0)
+    cost = LedgerCost(1000, 0.05, 1500.0, 0.5, 250.0, 1.5)
+    cores = {"night": 1.0, "worker": 4.0, "page": 3.0}
+    live = [
+        (
+            1000,
+            LatencySeries(
+                30.0,
+                np.zeros(3),
+                np.zeros(3),
+                cores,
+                [ProcessUse("night", 1.0, 90.0), ProcessUse("worker", 1.0, 90.0), ProcessUse("page", 1.0, 90.0)],
+            ),
+        )
+    ]
+    night = LongNight([cost], live, [look, Look(100_000, 50.0, 120.0, 5.0)])
+    met = {row[0]: row[2:] for row in budget_section(Findings(night=night)).rows}
+    assert met["core time of a refresh of the page, 100000 over 1000 rows"] == ("1.4", "missed")
+    assert look_section(night).rows[0] == ("1000", "50", "110", "6.0", "10.0")
