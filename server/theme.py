@@ -192,7 +192,9 @@ select:not([multiple]).bk-input {{ appearance: none; padding-right: 20px;
   background-position: right 11px center, right 6px center; }}
 .bk-input::placeholder {{ color: var(--faint); opacity: 1; }}
 .bk-btn[disabled], .bk-btn.bk-disabled, .bk-input[disabled], .bk-input.bk-disabled {{
-  background-color: var(--panel); color: var(--faint); border-color: var(--grid); opacity: .7; cursor: not-allowed; }}
+  background-color: var(--panel) !important; color: var(--faint); border-color: var(--grid); opacity: .7;
+  cursor: not-allowed; }}
+.bk-btn.bk-active[disabled], .bk-btn.bk-active.bk-disabled {{ color: var(--accent); border-color: var(--accent); }}
 .bk-input:focus {{ border-color: var(--accent); box-shadow: none; }}
 label, .bk-slider-title {{ color: var(--faint); }}
 .bk-input-group > label {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
