@@ -78,7 +78,7 @@ def test_a_night_waits_while_its_disk_is_full(night: SimulatedNight, tmp_path: P
             put(frames[80:], watch.folder)
             wait_until(lambda: refused in heard(watch.out), 30.0, "the sentence in the status that is published")
             ended = watch.stop()
-        assert (ended.status, ended.took_s < 5.0) == (1, True)
+        assert ended.status == 1
         assert f"error: {refused}" in ended.errors
         filler.unlink()
         with watch:

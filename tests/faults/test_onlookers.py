@@ -41,8 +41,10 @@ def deaf_subscribers(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        for peer in (*silent, *deaf):
+        for peer in silent:
             peer.close()
+        for subscriber in deaf:
+            subscriber.close()
         context.destroy(linger=0)
 
 

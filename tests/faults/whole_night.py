@@ -147,7 +147,7 @@ class Watch:
         text, errors = self.running.communicate(timeout=timeout_s)
         return Ended(self.running.returncode, text, errors, time.monotonic() - started)
 
-    def wait(self, n_outcomes: int, timeout_s: float = 60.0) -> LedgerCounts:
+    def wait(self, n_outcomes: int, timeout_s: float = 120.0) -> LedgerCounts:
         """Wait until so many frames have their outcome; fail at once if the night ends before."""
 
         def done() -> bool:
