@@ -20,7 +20,7 @@ function model(name) {
 function press(key) {
   const pause = model("pause"), keys = model("field_key"), click = model("click");
   if (key === " " && pause) pause.active = !pause.active;
-  else if (key === "t" && click) click.active = (click.active + 1) % click.labels.length;
+  else if (key === "t" && click && !click.disabled) click.active = (click.active + 1) % click.labels.length;
   else if (key >= "1" && key <= "9" && keys && Number(key) <= keys.labels.length) keys.active = Number(key) - 1;
   else if (key === "?") document.getElementById("help").showModal();
   else return false;

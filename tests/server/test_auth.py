@@ -192,6 +192,8 @@ def press_everything(document: Any) -> None:
             widget = document.get_model_by_name(name)
             if widget is not None:
                 widget.value = text
+        for count, verb in enumerate(("target", "in", "out")):
+            document.get_model_by_name("star_press").value = f"{verb} 4 {count + 1}"
         field = document.get_model_by_name("field_figure")
         for sets in (0, 1):
             document.get_model_by_name("click").active = sets
