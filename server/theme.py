@@ -120,33 +120,25 @@ PALETTES = {
 
 def plot_theme(palette: Palette) -> dict[str, Any]:
     """Return the theme of the plots, as bokeh.themes.Theme takes it."""
+
+    def text(prefix: str, colour: str, size: str = "11px") -> dict[str, Any]:
+        looks = {"color": colour, "font": FONT, "font_size": size, "font_style": "normal"}
+        return {f"{prefix}text_{name}": look for name, look in looks.items()}
+
     axis = {
         "axis_line_color": palette.grid,
         "major_tick_line_color": palette.grid,
         "minor_tick_line_color": None,
-        "major_label_text_color": palette.faint,
-        "major_label_text_font": FONT,
-        "major_label_text_font_size": "11px",
-        "axis_label_text_color": palette.faint,
-        "axis_label_text_font": FONT,
-        "axis_label_text_font_size": "11px",
-        "axis_label_text_font_style": "normal",
         "axis_label_standoff": 4,
+        **text("major_label_", palette.faint),
+        **text("axis_label_", palette.faint),
     }
-    title = {
-        "text_color": palette.text,
-        "text_font": FONT,
-        "text_font_size": "12px",
-        "text_font_style": "normal",
-        "standoff": 4,
-    }
+    title = {"standoff": 4, **text("", palette.text, FONT_SIZE)}
     legend = {
         "background_fill_color": palette.panel,
         "background_fill_alpha": 0.7,
         "border_line_color": None,
-        "label_text_color": palette.faint,
-        "label_text_font": FONT,
-        "label_text_font_size": "11px",
+        **text("label_", palette.faint),
         "padding": 2,
         "spacing": 0,
         "margin": 4,
@@ -172,19 +164,21 @@ STRIPS_SHOWN_STYLE = """
 @media (max-width: 820px) { :host { height: auto !important; flex: 0 0 auto !important; overflow: visible; } }
 """
 
+# What is pressed or typed into looks alike, be it of Bokeh, in a table or of the page itself.
+_CONTROL = "background: var(--panel); color: var(--text); border: 1px solid var(--grid);"
+_CHOSEN = "background: var(--grid); color: var(--accent); border-color: var(--accent); box-shadow: none;"
+_FOCUSED = ":focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }"
+_FINGER = "min-height: 40px; min-width: 40px;"
+
 # Widgets live in shadow trees: the rules of the page do not reach them, its custom properties do.
 WIDGET_STYLE = f"""
 :host {{ color: var(--text); font: {FONT_SIZE} {FONT}; }}
-.bk-btn {{ background: var(--panel); color: var(--text); border: 1px solid var(--grid);
-  font: {FONT_SIZE} {FONT}; padding: 5px 10px; min-height: 28px; }}
+.bk-btn {{ {_CONTROL} font: {FONT_SIZE} {FONT}; padding: 5px 10px; min-height: 28px; }}
 .bk-btn:hover {{ background: var(--grid); color: var(--text); border-color: var(--faint); }}
-.bk-btn.bk-active, .bk-btn[aria-pressed="true"] {{
-  background: var(--grid); color: var(--accent); border-color: var(--accent); box-shadow: none;
-}}
+.bk-btn.bk-active, .bk-btn[aria-pressed="true"] {{ {_CHOSEN} }}
 .bk-btn-group {{ flex-wrap: wrap; gap: 4px; height: auto; align-content: flex-start; }}
 .bk-btn-group > .bk-btn {{ border-radius: 5px; margin: 0; flex: 0 0 auto; align-self: flex-start; }}
-.bk-input {{ background: var(--panel); color: var(--text); border: 1px solid var(--grid); font: {FONT_SIZE} {FONT};
-  padding: 3px 6px; min-height: 28px; height: 28px; }}
+.bk-input {{ {_CONTROL} font: {FONT_SIZE} {FONT}; padding: 3px 6px; min-height: 28px; height: 28px; }}
 select:not([multiple]).bk-input {{ appearance: none; padding-right: 20px;
   background-repeat: no-repeat; background-size: 5px 5px;
   background-image: linear-gradient(45deg, transparent 50%, var(--faint) 50%),
@@ -196,7 +190,7 @@ select:not([multiple]).bk-input {{ appearance: none; padding-right: 20px;
   cursor: not-allowed; }}
 .bk-btn.bk-active[disabled], .bk-btn.bk-active.bk-disabled {{ color: var(--accent); border-color: var(--accent); }}
 .bk-input:focus {{ border-color: var(--accent); box-shadow: none; }}
-label, .bk-slider-title {{ color: var(--faint); }}
+label, .bk-slider-title {{ color: var(--faint); }} {_FOCUSED}
 .bk-input-group > label {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
   white-space: nowrap; }}
 .noUi-target {{ background: var(--grid) !important; border: none !important; box-shadow: none !important; }}
@@ -204,7 +198,7 @@ label, .bk-slider-title {{ color: var(--faint); }}
 .noUi-handle {{ background: var(--faint) !important; border-color: var(--grid) !important;
   box-shadow: none !important; }}
 @media (pointer: coarse) {{
-  .bk-btn, .bk-input {{ min-height: 40px; min-width: 40px; }}
+  .bk-btn, .bk-input {{ {_FINGER} }}
   .noUi-handle::before {{ content: "" !important; display: block !important; position: absolute; inset: -14px;
     background: transparent !important; width: auto !important; height: auto !important; }}
 }}
@@ -241,13 +235,12 @@ th {{ color: var(--faint); font-weight: 400; }}
 .stars tr.target th {{ color: var(--accent); }} .stars tr.comparison th {{ color: var(--comparison); }}
 .stars .reason td {{ color: var(--faint); padding: 0 6px 5px 0; line-height: 1.25; overflow-wrap: anywhere; }}
 .stars .take {{ text-align: right; padding-right: 0; white-space: nowrap; }}
-button {{ background: var(--panel); color: var(--text); border: 1px solid var(--grid); border-radius: 5px;
-  font: 11px {FONT}; padding: 2px 6px; min-height: 24px; margin-left: 4px; cursor: pointer; }}
+button {{ {_CONTROL} border-radius: 5px; font: 11px {FONT}; padding: 2px 6px; min-height: 24px; margin-left: 4px;
+  cursor: pointer; }}
 button:hover {{ border-color: var(--faint); }}
-button[aria-pressed="true"] {{ background: var(--grid); color: var(--accent); border-color: var(--accent); }}
-button:disabled {{ opacity: .5; cursor: default; }}
-:focus-visible {{ outline: 2px solid var(--accent); outline-offset: 1px; }}
-@media (pointer: coarse) {{ button {{ min-height: 40px; min-width: 44px; padding: 4px 8px; }} }}
+button[aria-pressed="true"] {{ {_CHOSEN} }}
+button:disabled {{ opacity: .5; cursor: default; }} {_FOCUSED}
+@media (pointer: coarse) {{ button {{ {_FINGER} padding: 4px 8px; }} }}
 @media (max-width: 820px) {{ .stars td, .stars th {{ padding: 3px 8px 3px 0; }} button {{ font-size: 12px; }} }}
 """
 
@@ -269,8 +262,8 @@ body {{ padding: 8px; }}
 .field {{ grid-area: field; overflow-y: auto; }}
 .health a {{ color: var(--accent); }}
 .name {{ margin: 0; font-size: 15px; font-weight: 650; color: var(--text); white-space: nowrap; }}
-.chrome button, .chrome select, dialog button {{ background: var(--panel); color: var(--text);
-  border: 1px solid var(--grid); border-radius: 5px; font: {FONT_SIZE} {FONT}; padding: 5px 9px; min-height: 28px; }}
+.chrome button, .chrome select, dialog button {{ {_CONTROL} border-radius: 5px; font: {FONT_SIZE} {FONT};
+  padding: 5px 9px; min-height: 28px; }}
 .chrome button:hover, .chrome select:hover {{ border-color: var(--faint); }}
 .chrome {{ display: flex !important; flex-direction: row !important; gap: 6px; }}
 .bk-Tooltip {{ --tooltip-color: var(--panel) !important; --tooltip-text: var(--text) !important;
@@ -281,7 +274,7 @@ dialog {{ background: var(--panel); color: var(--text); border: 1px solid var(--
 dialog::backdrop {{ background: #000a; }}
 dialog h2 {{ font-size: 15px; margin: 0 0 8px; }} dialog td {{ padding: 2px 14px 2px 0; vertical-align: top; }}
 kbd {{ border: 1px solid var(--faint); border-radius: 4px; padding: 0 6px; color: var(--accent); white-space: nowrap; }}
-:focus-visible {{ outline: 2px solid var(--accent); outline-offset: 1px; }}
+{_FOCUSED}
 main.nights {{ max-width: 900px; margin: 0 auto; }} main.nights table {{ border-collapse: collapse; width: 100%; }}
 main.nights th, main.nights td {{ text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--grid); }}
 main.nights a {{ color: var(--accent); }} main.nights th {{ color: var(--faint); font-weight: 400; }}
@@ -290,7 +283,5 @@ main.nights a {{ color: var(--accent); }} main.nights th {{ color: var(--faint);
     grid-template-areas: "health" "curves" "middle" "field"; }}
   .field {{ overflow-y: visible; }}
 }}
-@media (pointer: coarse) {{
-  .chrome button, .chrome select, dialog button {{ min-height: 40px; min-width: 40px; }}
-}}
+@media (pointer: coarse) {{ .chrome button, .chrome select, dialog button {{ {_FINGER} }} }}
 """
