@@ -2,7 +2,7 @@
 # make test   everything the tests need, and the tests
 # make bench  times, rates, latency, memory and noise, measured; writes docs/benchmarks.md
 # make bench-quick   two minutes of it; fails when the hot path falls behind its limit
-# make soak   ten minutes of a night with its page in a browser; fails when queue or memory grow or a frame is missing
+# make soak   the highest rate that is sustained, page in a browser, then ten minutes of it: no frame lost, nothing grows
 # make faults   half an hour of faults injected into running nights; writes the figures of docs/reliability.md
 # make faults-quick   the three most dangerous minutes of it
 # make faults-night   an eight-hour night of 100,000 frames at full speed with faults of all kinds
