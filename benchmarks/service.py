@@ -51,7 +51,8 @@ class LatencySeries:
     Attributes
     ----------
     committed_s, published_s : array, shape (n_frames,)
-        From the closed file to the transaction of its row, and to the message at a subscriber.
+        From the closed file to its row being written, within the transaction that commits it, and to the message at a
+        subscriber, which is published when the row is committed.
     core_ms : mapping
         Core time a frame, by role of the process.
     memory : sequence of ProcessUse
@@ -195,10 +196,11 @@ def latency_section(series: Sequence[LatencySeries]) -> Section:
     """The table of latencies."""
     texts = (
         "The same frames written live, three files at once, to a night with two workers and its page served; the "
-        "program that writes the frames runs on the same machine. From the file being closed to the transaction that "
-        "commits its row (the time stamp in the row), and to the published message in another process; milliseconds. "
-        "p99.9 of fewer than a thousand frames is not given. *core* is the core time a frame of all processes of the "
-        "night, that of the page included.",
+        "program that writes the frames runs on the same machine. From the file being closed to its row being written "
+        "(the stamp in the row, taken within the transaction: the commit follows some tenths of a millisecond later), "
+        "and to the message in another process, which is published when the row is committed; milliseconds. p99.9 of "
+        "fewer than a thousand frames is not given. *core* is the core time a frame of all processes of the night, "
+        "that of the page included.",
     )
     columns = ("frames/s", "frames", "to", "p50", "p99", "p99.9", "longest", "core ms")
     rows = []
