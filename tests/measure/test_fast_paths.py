@@ -10,6 +10,7 @@ from astropy.stats import sigma_clip
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from photutils.aperture import CircularAperture, EllipticalAperture, aperture_photometry
+from photutils.centroids import centroid_com
 from scipy.stats import truncnorm
 
 from stream.config import (
@@ -22,6 +23,7 @@ from stream.config import (
 from stream.measure.alignment import AlignmentStars, refine
 from stream.measure.apertures import aperture_on_frame
 from stream.measure.background import clipped_background
+from stream.measure.centroids import centre_stars, window_half_side
 from stream.measure.frames import Frame
 from stream.measure.medians import median_of, row_medians
 from stream.measure.photometry import ForcedFluxes, StampGeometry, measure_forced_fluxes
@@ -134,6 +136,32 @@ def test_fluxes_errors_and_backgrounds_are_those_of_photutils_and_astropy(
         variance = np.maximum(expected, 0.0) + sigma**2 * (size.squared_weights_px + aperture.area**2 / n_pixels)
         assert (np.abs(values - expected)[whole] <= 1e-7 * sums[whole]).all()
         np.testing.assert_allclose(errors[whole], np.sqrt(variance[whole]), rtol=1e-6)
+
+
+@given(seed=st.integers(0, 10**6), n_lost=st.sampled_from([0, 3, 40]), window=st.floats(1.2, 2.6))
+@settings(max_examples=25, phases=NO_SHRINKING, deadline=None, derandomize=True)
+def test_centroids_are_the_centres_of_mass_of_photutils(seed: int, n_lost: int, window: float) -> None:
+    """Seen through the window that lies on them: faint and saturated stars, at edges, beside pixels without numbers."""
+    generator = np.random.default_rng(seed)
+    xy = generator.uniform(0.0, 120.0, (40, 2))
+    flux = np.exp(generator.uniform(6.0, 13.0, 40))
+    counts = np.minimum(noisy(60.0 + round_stars(SHAPE, xy, flux, SIGMA), generator), 60000.0)
+    counts.flat[generator.integers(0, counts.size, n_lost)] = np.nan
+    found = centre_stars(frame_of(counts), xy + generator.uniform(-1.0, 1.0, (40, 2)), window)
+    half = window_half_side(window)
+    for place in found.xy[found.good]:
+        column, row = np.rint(place).astype(int) - half
+        stamp = counts[max(row, 0) : row + 2 * half + 1, max(column, 0) : column + 2 * half + 1]
+        if stamp.shape != (2 * half + 1, 2 * half + 1) or not np.isfinite(stamp).all():
+            continue  # mended before it is looked at
+        border = stamp.copy()
+        border[2:-2, 2:-2] = np.nan
+        y, x = np.indices(stamp.shape)
+        centre = place - (column, row)
+        seen = np.exp(-0.5 * ((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / window**2)
+        light = (stamp - np.nanmedian(border)) * seen
+        # The centre of mass lies on the window, but for the step at which a search may end.
+        np.testing.assert_allclose(centroid_com(light), centre, atol=1e-6)
 
 
 def reference_background(counts: FloatArray, place: FloatArray, geometry: StampGeometry) -> tuple[float, float, int]:

@@ -18,6 +18,7 @@ from photutils.aperture import EllipticalAperture
 from stream.measure.background import clipped_background
 from stream.measure.compiled import compiled
 from stream.measure.ellipse_kernels import ellipse_sums
+from stream.measure.fit_kernels import fit_and_clip, mean_moments
 from stream.measure.stamp_kernels import clipped_moments, rest_windows, subtract_border_sky
 
 SIDE = 31
@@ -135,6 +136,48 @@ def test_stars_do_not_depend_on_those_beside_them() -> None:
         assert (together.level[number], together.sigma[number]) == (alone.level[0], alone.sigma[0])
 
 
+def test_a_fit_is_that_of_least_squares_to_the_stars_that_it_keeps() -> None:
+    generator = np.random.default_rng(7)
+    for angle, n_off in ((0.2, 0), (-2.0, 1), (3.1, 3)):
+        catalog = generator.uniform(0.0, 500.0, (14, 2))
+        turn = 1.002 * np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+        places = catalog @ turn + (7.0, -3.0) + generator.normal(0.0, 0.02, (14, 2))
+        places[:n_off] += 1.5 if n_off == 1 else 30.0  # found by its residual, or far from the others at once
+        weights = generator.uniform(500.0, 2500.0, 14)
+        near = (turn[0, 0], turn[0, 1], 7.4, -3.3, 0.0, 0.0)
+        found, used, residuals, limits = fit_and_clip(
+            catalog, places, weights, np.ones(14, dtype=bool), np.array(near), 5.0
+        )
+        assert used.tolist() == [False] * n_off + [True] * (14 - n_off)
+        (x, y), one, zero = catalog[used].T, np.ones(used.sum()), np.zeros(used.sum())
+        rows = np.vstack([np.column_stack([x, -y, one, zero]), np.column_stack([y, x, zero, one])])
+        root = np.sqrt(np.tile(weights[used], 2))
+        expected = np.linalg.lstsq(rows * root[:, None], places[used].T.reshape(-1) * root)[0]
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+        off = np.hypot(*(places - catalog @ np.array([[found[0], found[1]], [-found[1], found[0]]]) - found[2:]).T)
+        np.testing.assert_allclose(residuals, off, atol=1e-9)
+        assert (limits[used] > off[used]).all()
+
+
+def test_no_star_makes_no_fit() -> None:
+    places = np.array([[10.0, 10.0], [90.0, 20.0]])
+    apart = np.array([[10.0, 10.0], [390.0, 20.0]])
+    here = np.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    found, used, _, _ = fit_and_clip(places, apart, np.ones(2), np.ones(2, dtype=bool), here, 5.0)
+    assert not len(found)
+    assert not used.any()
+
+
+def test_a_blend_takes_no_part_in_the_mean_of_moments() -> None:
+    generator = np.random.default_rng(8)
+    moments = np.column_stack([generator.normal(3.0, 0.01, 9), generator.normal(0.2, 0.01, 9), np.full(9, 2.5)])
+    weights = generator.uniform(1.0, 9.0, 9)
+    weights[4] = 0.0
+    expected = (weights[:, None] * moments)[1:].sum(axis=0) / weights[1:].sum()
+    moments[0] += 2.0
+    np.testing.assert_allclose(mean_moments(moments, weights), expected, rtol=1e-12)
+
+
 def test_kernels_are_compiled_anew_where_their_code_cannot_be_kept(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -152,8 +195,8 @@ def test_kernels_are_compiled_anew_where_their_code_cannot_be_kept(
     assert "no folder for compiled code can be written: sqrt is compiled anew" in caplog.text
 
 
-def test_whoever_measures_nothing_does_not_load_the_compiler() -> None:
-    names = "opticam_live, stream.measure.photometry, stream.diagnostics.apertures, server.frame_card"
+def test_what_others_use_of_the_measuring_does_not_load_the_compiler() -> None:
+    names = "stream.measure.photometry, stream.measure.psf, stream.measure.transform, stream.timestamps"
     code = f"import sys, {names}; print('numba' in sys.modules)"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
