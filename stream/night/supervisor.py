@@ -138,6 +138,8 @@ class Supervisor:
         for slot in self._slots:
             if slot.process is None:
                 continue
+            if not slot.joined:
+                slot.process.kill()  # it holds nothing, and nobody could tell it to leave
             try:
                 slot.process.wait(max(deadline - time.monotonic(), 0.01))
             except subprocess.TimeoutExpired:
