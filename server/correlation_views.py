@@ -84,7 +84,7 @@ def newest_means(series: TimeSeries, width_s: float) -> TimeSeries:
 
 def _lag(found: CrossCorrelation) -> str:
     if not math.isfinite(found.centroid_lag_s):
-        return "an unknown lag: there is no positive correlation"
+        return "an unknown lag: no peak within these lags"
     return with_error(found.centroid_lag_s, 0.5 * (found.centroid_high_s - found.centroid_low_s) + _beyond(found), "s")
 
 

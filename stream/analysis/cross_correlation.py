@@ -72,8 +72,8 @@ class CrossCorrelation:
         Highest point of the interpolated function.
     centroid_lag_s : float
         Centroid of the interpolated function around the peak, where it is above 0.8 of it; the top of a parabola where
-        that is fewer than five lags. Steps finer than the cadence bring it no closer: interpolation between points
-        lowers the correlation there.
+        that is fewer than five lags; NaN where the peak is not positive, or at the longest lag. Steps finer than the
+        cadence bring it no closer: interpolation between points lowers the correlation there.
     centroid_low_s, centroid_high_s : float
         16th and 84th percentile of the centroids of random subsets; NaN without trials.
     centroid_95_s : tuple of float
@@ -137,7 +137,8 @@ def cross_correlation(first: TimeSeries, second: TimeSeries, settings: Lags) -> 
             f"the light curves do not overlap in {_FEWEST_POINTS} points at any lag of up to {settings.longest_s:.4g} s"
         )
     best = int(np.nanargmax(interpolated))
-    centroids = _centroids_of_subsets(one, two, lags, settings=settings)
+    centroid = _centroid_s(lags, interpolated)
+    centroids = _centroids_of_subsets(one, two, lags, settings=settings) if math.isfinite(centroid) else np.empty(0)
     lowest, low, high, highest = (
         np.percentile(centroids, [2.5, 15.87, 84.13, 97.5]) if len(centroids) else np.full(4, np.nan)
     )
@@ -149,13 +150,19 @@ def cross_correlation(first: TimeSeries, second: TimeSeries, settings: Lags) -> 
         n_pairs=n_pairs,
         peak_lag_s=float(lags[best]),
         peak_correlation=float(interpolated[best]),
-        centroid_lag_s=_centroid_s(lags, interpolated),
+        centroid_lag_s=centroid,
         centroid_low_s=float(low),
         centroid_high_s=float(high),
         centroid_95_s=(float(lowest), float(highest)),
         n_trials=len(centroids),
-        sentence=f"68 % of {len(centroids)} random subsets (FR/RSS)" if len(centroids) else "no confidence asked for",
+        sentence=_sentence(len(centroids), centroid, settings.longest_s),
     )
+
+
+def _sentence(n_centroids: int, centroid: float, longest_s: float) -> str:
+    if not math.isfinite(centroid):
+        return f"no lag: the correlation has no positive peak within {longest_s:.4g} s"
+    return f"68 % of {n_centroids} random subsets (FR/RSS)" if n_centroids else "no confidence asked for"
 
 
 def _discrete(
@@ -220,14 +227,15 @@ def _centroid_s(lags: FloatArray, correlation: FloatArray) -> float:
     """
     if not np.isfinite(correlation).any():
         return math.nan
-    best = int(np.nanargmax(correlation))
-    if correlation[best] <= 0.0:
+    best, known = int(np.nanargmax(correlation)), np.flatnonzero(np.isfinite(correlation))
+    # At the longest lag it may still rise: that is no peak.
+    if correlation[best] <= 0.0 or best in (known[0], known[-1]):
         return math.nan
     with np.errstate(invalid="ignore"):
         below = np.flatnonzero(~(correlation >= _CENTROID_ABOVE * correlation[best]))
     low = int(below[below < best].max(initial=-1)) + 1
     high = int(below[below > best].min(initial=len(lags)))
-    if high - low >= _FEWEST_IN_CENTROID or not 0 < best < len(lags) - 1:
+    if high - low >= _FEWEST_IN_CENTROID or not np.isfinite(correlation[best - 1 : best + 2]).all():
         return float(np.average(lags[low:high], weights=correlation[low:high]))
     before, top, after = (float(each) for each in correlation[best - 1 : best + 2])
     curvature = before - 2.0 * top + after

@@ -13,7 +13,7 @@ from stream.analysis.averaged_spectra import AveragedPower
 from stream.analysis.cross_correlation import CrossCorrelation
 from stream.analysis.cross_spectra import CrossSpectrum
 from stream.analysis.dynamic_spectrum import DynamicSpectrum
-from stream.analysis.folding import PhaseBins
+from stream.analysis.folding import Ephemeris, PhaseBins
 from stream.analysis.periodogram import Normalisation
 from stream.analysis.series import TimeSeries
 from stream.analysis.transit_fit import TransitFit
@@ -39,8 +39,7 @@ def folded_figure(bins: Mapping[str, PhaseBins], title: str = "") -> Figure:
             phase, np.tile(each.flux, 2), yerr=np.tile(each.flux_err, 2), fmt="o", markersize=3, color=_colour(index)
         )
         ephemeris = each.ephemeris
-        error = f" ± {ephemeris.period_err_s:.1g}" if ephemeris.period_err_s > 0.0 else ""
-        axes.set_title(f"{key}    period {ephemeris.period_s:.8g}{error} s", loc="left", fontsize=9)
+        axes.set_title(f"{key}    period {_period(ephemeris)} s", loc="left", fontsize=9)
         axes.set_ylabel("relative flux")
         grid(axes)
     panels[-1].set_xlabel("phase (cycles)")
@@ -113,7 +112,7 @@ def lags_figure(spectra: Mapping[tuple[str, str], CrossSpectrum], title: str = "
 
 
 def cross_correlations_figure(found: Mapping[tuple[str, str], CrossCorrelation], title: str = "") -> Figure:
-    """Correlations against lag, one panel for each pair; the band is the confidence of the centroid."""
+    """Correlations against lag, one panel for each pair; the bands are the 68 and 95 % intervals of the centroid."""
     figure, panels = _panels(len(found), title, share_x=True)
     if not found:
         return empty_figure(figure, "a cross-correlation needs two keys")
@@ -129,14 +128,15 @@ def cross_correlations_figure(found: Mapping[tuple[str, str], CrossCorrelation],
             label="discrete",
         )
         axes.plot(each.lag_s, each.interpolated, color=_colour(index), linewidth=1.2, label="interpolated")
-        lag = f"{each.centroid_lag_s:.3g} s"
+        lag = f"{each.centroid_lag_s:.3g} s" if math.isfinite(each.centroid_lag_s) else each.sentence
         if each.n_trials:
-            axes.axvspan(each.centroid_low_s, each.centroid_high_s, color=_colour(index), alpha=0.2)
+            for low, high in ((each.centroid_low_s, each.centroid_high_s), each.centroid_95_s):
+                axes.axvspan(low, high, color=_colour(index), alpha=0.15)
             lag += f" ({each.centroid_low_s:.3g} to {each.centroid_high_s:.3g}, {each.sentence})"
         axes.axvline(0.0, color=_GREY, linewidth=0.6)
         axes.set_title(f"{second} behind {first}: {lag}", loc="left", fontsize=9)
         axes.set_ylabel("correlation")
-        axes.legend(fontsize=8, loc="upper right")
+        axes.legend(fontsize=8, loc="best")
         grid(axes)
     panels[-1].set_xlabel("lag (s), positive: the second is late")
     return figure
@@ -197,6 +197,14 @@ def _draw_transit(axes: Axes, time: FloatArray, series: TimeSeries, fit: Transit
     axes.plot(time[measured], fit.model[measured], color="#222222", linewidth=1.4, zorder=5)
     axes.set_ylabel("relative flux")
     grid(axes)
+
+
+def _period(ephemeris: Ephemeris) -> str:
+    """With two digits of its error, where it has one."""
+    if not 0.0 < ephemeris.period_err_s < math.inf:
+        return f"{ephemeris.period_s:.8g}"
+    digits = max(0, 1 - math.floor(math.log10(ephemeris.period_err_s)))
+    return f"{ephemeris.period_s:.{digits}f} ± {ephemeris.period_err_s:.{digits}f}"
 
 
 def _panels(number: int, title: str, *, share_x: bool) -> tuple[Figure, Sequence[Axes]]:

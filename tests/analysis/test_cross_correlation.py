@@ -57,6 +57,17 @@ def test_the_confidence_holds_the_truth_as_often_as_it_says() -> None:
     assert 12 <= inside <= trials
 
 
+def test_a_correlation_that_still_rises_at_the_longest_lag_has_no_lag() -> None:
+    first = flickering(times("even", 200), late_s=0.0, seed=1)
+    second = flickering(times("even", 200), late_s=LATE_S, seed=2)
+    found = cross_correlation(first, second, Lags(3.0, n_trials=10))
+    assert found.peak_lag_s == 3.0
+    assert math.isnan(found.centroid_lag_s) and math.isnan(found.centroid_low_s)
+    assert (found.n_trials, found.sentence) == (0, "no lag: the correlation has no positive peak within 3 s")
+    wider = cross_correlation(first, second, Lags(15.0, n_trials=10))
+    assert wider.centroid_95_s[0] <= wider.centroid_low_s < wider.centroid_high_s <= wider.centroid_95_s[1]
+
+
 def test_the_discrete_function_is_the_mean_over_pairs() -> None:
     first, second = (sinusoid(times("jittered", 60, seed), noise=0.01, seed=seed) for seed in (1, 2))
     found = cross_correlation(first, second, Lags(5.0, 1.0, n_trials=0))

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "timing_methods.ipynb"
+from tests.batch.notebooks import Executed, executed_notebook
+
 FREQUENCY_HZ, RMS = 0.135, 0.02
 LAGS = {"2:r": math.pi / 2.0, "3:i": math.pi}
 FIGURES = (
@@ -27,33 +24,10 @@ FIGURES = (
 NUMBER = r"([+-]?[0-9.]+)"
 
 
-class Executed:
-    """The notebook after its cells ran in a fresh kernel, in an empty folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.plots = folder / "out" / "reduced" / "plots"
-        self._book: Any = nbformat.read(NOTEBOOK, as_version=4)
-        resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(self._book, timeout=240, kernel_name="python3", resources=resources).execute()
-
-    def said(self, words: str) -> str:
-        """What the only cell of code with these words wrote."""
-        (cell,) = (cell for cell in self._book.cells if cell.cell_type == "code" and words in cell.source)
-        return "".join(each.text for each in cell.outputs if each.get("name") == "stdout")
-
-    def n_pictures(self) -> int:
-        """Pictures below all cells."""
-        outputs = [each for cell in self._book.cells for each in cell.get("outputs", [])]
-        return sum("image/png" in each.get("data", {}) for each in outputs)
-
-
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executed]:
-    folder = tmp_path_factory.mktemp("timing")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
-            patch.setenv(name, str(folder / name.lower()))
-        yield Executed(folder)
+    with executed_notebook("timing_methods.ipynb", tmp_path_factory.mktemp("timing")) as found:
+        yield found
 
 
 def test_frequency_and_rms_are_those_of_the_simulator(executed: Executed) -> None:
@@ -88,9 +62,9 @@ def test_the_period_is_that_of_the_simulator(executed: Executed) -> None:
 
 
 def test_pictures_stand_below_the_cells_and_in_the_folder_of_plots(executed: Executed) -> None:
-    assert executed.n_pictures() == len(FIGURES) + 1  # the light curves twice, as they were and detrended
+    assert executed.n_all_pictures() == len(FIGURES) + 1  # the light curves twice, as they were and detrended
     for name in FIGURES:
-        assert (executed.plots / f"timing_forced_optimal_{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert (executed.reduced / "plots" / f"timing_forced_optimal_{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_objects_are_those_of_the_libraries(executed: Executed) -> None:

@@ -4,56 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 from astropy.table import Table
-from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "reduction_tutorial.ipynb"
+from tests.batch.notebooks import Executed, executed_notebook
+
 KEYS = ("1:g", "2:r", "3:i")
 LABELS = ("aperture_annulus", "optimal")
-_LONGEST_CELL_S = 200
-
-
-class Executed:
-    """The notebook after its cells ran in a fresh kernel, in an empty folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.reduced = folder / "out" / "reduced"
-        self._book: Any = nbformat.read(NOTEBOOK, as_version=4)
-        client = NotebookClient(
-            self._book,
-            timeout=_LONGEST_CELL_S,
-            kernel_name="python3",
-            resources={"metadata": {"path": str(folder)}},
-        )
-        client.execute()
-
-    def outputs(self, words: str) -> list[Any]:
-        """Outputs of the only cell of code with these words."""
-        (cell,) = (cell for cell in self._book.cells if cell.cell_type == "code" and words in cell.source)
-        return list(cell.outputs)
-
-    def said(self, words: str, stream: str = "stdout") -> str:
-        """What that cell wrote."""
-        return "".join(each.text for each in self.outputs(words) if each.get("name") == stream)
-
-    def n_pictures(self, words: str) -> int:
-        """How many pictures stand below that cell."""
-        return sum("image/png" in each.get("data", {}) for each in self.outputs(words))
 
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executed]:
-    folder = tmp_path_factory.mktemp("tutorial")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
-            patch.setenv(name, str(folder / name.lower()))
-        yield Executed(folder)
+    with executed_notebook("reduction_tutorial.ipynb", tmp_path_factory.mktemp("tutorial")) as found:
+        yield found
 
 
 def test_the_scan_and_the_reducer_say_what_is_there(executed: Executed) -> None:

@@ -55,6 +55,7 @@ def test_an_observer_goes_through_the_panels_of_timing(tmp_path: Path) -> None:
         look_at_spectra(page)
         look_at_folds(page)
         look_at_lags(page)
+        look_at_the_correlation(page)
         look_at_the_dynamic_spectrum(page)
         look_at_the_transit(page)
         page.page.reload()
@@ -96,6 +97,17 @@ def look_at_lags(page: NightPage) -> None:
     page.wait(_HAS_POINTS, [f"lags_points_{name}", 10])
     assert title_of(page, f"lags_strip_{name}").startswith("2:r behind 1:g at ")
     page.keep_picture("timing-lags")
+
+
+def look_at_the_correlation(page: NightPage) -> None:
+    tab(page, "correlation")
+    name = "correlation 2:r behind 1:g"
+    page.wait(_HAS_POINTS, [f"correlation_points_{name}", 5])
+    page.page.get_by_text("A positive lag: that key is late behind 1:g. Points: pairs; line: interpolated;").wait_for()
+    found = re.match(r"2:r behind 1:g by ([\d.]+) ± ([\d.]+) s\n", title_of(page, f"correlation_strip_{name}"))
+    assert found is not None
+    assert float(found[1]) == pytest.approx(0.25 / FREQUENCY_HZ, abs=4.0 * float(found[2]))
+    page.keep_picture("timing-correlation")
 
 
 def look_at_the_dynamic_spectrum(page: NightPage) -> None:
