@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,6 +44,7 @@ _RANGE_CHANGE = 0.08
 _MIN_STRIP_PX = 130
 _REACH_PX = 24.0
 _MANY_POINTS = 1200
+_TITLE_INTERVAL_S = 1.0
 _TOOLTIPS = [
     ("UTC", "@utc_ms{%F %H:%M:%S.%3N}"),
     ("BJD_TDB", "@bjd_tdb{0.0000000}"),
@@ -71,6 +73,8 @@ class _Strip:
         self._palette = palette
         self._sent: Columns = empty_columns()
         self._drawn: CurveView | None = None
+        self._titled_about: tuple[object, ...] = ()
+        self._title_due_s = 0.0
         self._source = ColumnDataSource(data=dict(self._sent), name=f"light_curve_{key}")
         self._y_range = Range1d(0.9, 1.1)
         self._time_range = time_range
@@ -138,9 +142,7 @@ class _Strip:
 
     def update(self, key_view: KeyView, curve: CurveView) -> None:
         """Draw a light curve; the one that is drawn already costs nothing."""
-        title = _title(key_view, curve)
-        if self.figure.title.text != title:
-            self.figure.title.text = title
+        self._say_title(key_view, curve)
         if curve is self._drawn:
             return
         change = change_between(self._sent, curve.columns, tolerance=TOLERANCE)
@@ -157,6 +159,16 @@ class _Strip:
             self._marks.size = size
         set_range(self._y_range, curve.y_range)
         self._drawn = curve
+
+    def _say_title(self, key_view: KeyView, curve: CurveView) -> None:
+        """Say what is shown: another choice at once, other numbers once a second."""
+        about, now = (key_view.choice, key_view.sentence, curve.n_points > 0), time.monotonic()
+        if about == self._titled_about and now < self._title_due_s:
+            return
+        title = _title(key_view, curve)
+        self._titled_about, self._title_due_s = about, now + _TITLE_INTERVAL_S
+        if self.figure.title.text != title:
+            self.figure.title.text = title
 
     def show_model(self, model: Columns, curve: CurveView, look: Look) -> None:
         """Draw a model of the relative flux on the scale of the curve; an empty one takes it away."""
@@ -229,6 +241,7 @@ class LightCurvePanel:
         self.time_range = Range1d(0.0, 1.0, name="time_range")
         self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
         self._strips: dict[str, _Strip] = {}
+        self._followed: Look | None = None
         self._waiting = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width")
         self.root: Column = column(self._waiting, sizing_mode="stretch_both", name="curves", spacing=2)
 
@@ -278,8 +291,14 @@ class LightCurvePanel:
             first, last = min(float(end[0]) for end in ends), max(float(end[1]) for end in ends)
             first = first if math.isinf(look.window_s) else last - 1e3 * look.window_s
             margin = max(0.015 * (last - first), 500.0)
-            limits = first - margin, last + margin
-        if limits != (self.time_range.start, self.time_range.end):
+            start, end = self.stretch_ms()
+            # In steps: each move is a message to every viewer, and an axis that creeps cannot be read.
+            fits = abs(first - margin - start) <= margin and 0.0 <= end - last <= 2.5 * margin
+            if fits and look == self._followed:
+                return
+            limits = first - margin, last + 2.0 * margin
+        self._followed = look
+        if limits != self.stretch_ms():
             self.time_range.update(start=limits[0], end=limits[1])
 
     def _lay_out(self, view: NightView) -> None:

@@ -37,6 +37,7 @@ from server.visitor import Role, Visitor, visitor_of
 from stream.errors import ConfigurationError, OpticamLiveError
 
 LOOK_INTERVAL_MS = 50
+FIELD_INTERVAL_S = 0.5
 THEME_COOKIE = "opticam-live-theme"
 
 _FILES = importlib.resources.files("server")
@@ -74,7 +75,8 @@ class Page:
         self._state = state
         self._wanted_span: list[tuple[float, float] | None] = []
         self._paused_at: int | None = None
-        self._due_s = 0.0
+        self._due_s = self._field_due_s = 0.0
+        self._field_choices: tuple[object, ...] = ()
         self.health = HealthPanel()
         self.alerts = AlertList()
         self.rejected = RejectedList()
@@ -129,7 +131,15 @@ class Page:
         self.curves.update(view, curves, look)
         self.curves.show_models(self._models(), curves or {}, look)
         self.middle.update(view, curves, self._state)
-        self.field.update(view)
+        self._update_field(view)
+
+    def _update_field(self, view: NightView) -> None:
+        """Another choice is shown at once; stars that drift and new pictures less often."""
+        choices = tuple(shown.choice for shown in view.keys.values())
+        now = time.monotonic()
+        if choices != self._field_choices or now >= self._field_due_s:
+            self._field_choices, self._field_due_s = choices, now + FIELD_INTERVAL_S
+            self.field.update(view)
 
     def _models(self) -> Mapping[str, Columns]:
         """Transits to be drawn on the light curves, by key."""
