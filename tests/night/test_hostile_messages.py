@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -180,6 +181,12 @@ def test_a_stranger_hears_nothing_and_a_false_broker_is_not_spoken_to(
     worker = peers.worker(task_identity(7), f"tcp://127.0.0.1:{port}")
     worker.send(ENCODER.encode(WorkerReady(7, 2)))
     assert not false.poll(600)
+
+
+def test_keys_are_for_their_owner_from_the_first_moment(tmp_path: Path) -> None:
+    make_keys(tmp_path)
+    for path in (tmp_path / ".keys", *(tmp_path / ".keys").rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
 def test_bounds_leave_room_for_every_message_of_a_night() -> None:

@@ -14,7 +14,6 @@ import pytest
 from astropy.io import fits
 from playwright.sync_api import Page
 
-from server.visitor import Role
 from stream.messages import Selection
 from stream.notes import Note, save_notes
 from stream.page_options import PageAccess
@@ -98,12 +97,10 @@ def assert_text_alone(html: str) -> str:
 def test_pages_of_the_server_write_names_as_text(hostile: Hostile) -> None:
     listed = hostile.server.ask("/").content.decode()
     assert EVIL in assert_text_alone(listed)
-    page = hostile.server.ask(f"/night?night={quote(EVIL)}").content.decode()
+    page = hostile.server.ask(f"/night?night={quote(EVIL)}&tab={quote(EVIL)}&key={quote(EVIL)}").content.decode()
     assert EVIL in assert_text_alone(page)
     unknown = hostile.server.ask(f"/night?night={quote(EVIL + '2')}").content.decode()
     assert "is not there" in assert_text_alone(unknown)
-    for path in (f"/night?night={quote(EVIL)}&tab={quote(EVIL)}", f"/night?night={quote(EVIL)}&key={quote(EVIL)}"):
-        assert_text_alone(hostile.server.ask(path).content.decode())
 
 
 def test_answers_for_programs_are_never_taken_for_pages(hostile: Hostile) -> None:
@@ -136,7 +133,7 @@ def test_the_browser_makes_no_element_of_a_name(hostile: Hostile) -> None:
         labels = page.page.evaluate("Bokeh.documents[0].get_model_by_name('tabs').labels")
         for tab in labels:
             page.press_tab(tab)
-            page.page.wait_for_timeout(250.0)  # whatever the panel shows at first
+            page.page.wait_for_timeout(100.0)  # whatever the panel shows at first
             assert injected(page.page) == [], tab
         page.click_point(EVIL_KEY, -1)
         page.wait(
@@ -150,10 +147,8 @@ def test_the_browser_makes_no_element_of_a_name(hostile: Hostile) -> None:
 
 
 def test_the_policy_of_the_page_would_stop_such_a_script(hostile: Hostile) -> None:
-    policy = hostile.server.ask(f"/night?night={quote(EVIL)}").headers["Content-Security-Policy"]
+    policy = hostile.server.ask("/").headers["Content-Security-Policy"]
     scripts = dict(part.strip().split(" ", 1) for part in policy.split(";"))["script-src"].split()
     assert "'unsafe-inline'" not in scripts
     assert len([source for source in scripts if source.startswith("'nonce-")]) == 1
-    again = hostile.server.ask(f"/night?night={quote(EVIL)}").headers["Content-Security-Policy"]
-    assert again != policy
-    assert Role.CONTROL.covers(Role.WATCH)
+    assert hostile.server.ask("/").headers["Content-Security-Policy"] != policy
