@@ -58,6 +58,9 @@ class Soak:
             found.append(f"{self.written} frames were written, {self.measured + self.rejected} have an outcome")
         if self.rejected:
             found.append(f"{self.rejected} frames were rejected")
+        if not self.stretch.kept_pace:
+            asked, reached = self.stretch.asked, self.stretch.reached
+            found.append(f"{reached:.0f} frames a second could be written in the place of {asked:.0f}")
         quarter = len(samples) // 4
         if not quarter:
             return found

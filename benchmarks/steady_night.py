@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +17,13 @@ from playwright.sync_api import sync_playwright
 from benchmarks.camera import N_CAMERAS, Cameras
 from benchmarks.running import RunningNight, n_outcomes, wait_until
 from benchmarks.service import WARM_UP_FRAMES
+from stream.night.ledger import LEDGER_FILE
 from stream.night.night_folder import read_run_file
 
 ROLES = ("night", "worker", "page")
 _CHUNK_S = 2.0
 _START_S, _DRAIN_S = 60.0, 120.0
-_LATE = 1.05
+_LATE, _MOST_LATE = 1.05, 1.5
 _MOST_WAITING_S = 0.5
 _N_POINTS = """() => {
     const model = Bokeh.documents[0].get_model_by_name("light_curve_1:g");
@@ -63,11 +64,16 @@ class Stretch:
     samples: Sequence[Sample]
 
     @property
+    def kept_pace(self) -> bool:
+        """Whether as many frames were written as asked for, within a twentieth."""
+        return self.reached * _LATE >= self.asked
+
+    @property
     def is_sustained(self) -> bool:
         """Whether cameras kept their pace, and in the last third less than half a second of frames waited."""
         late = self.samples[-max(1, len(self.samples) // 3) :]
         waiting = float(np.median([sample.waiting for sample in late]))
-        return self.reached * _LATE >= self.asked and waiting < _MOST_WAITING_S * self.asked
+        return self.kept_pace and waiting < _MOST_WAITING_S * self.asked
 
 
 class SteadyNight:
@@ -75,8 +81,7 @@ class SteadyNight:
 
     def __init__(self, night: RunningNight, cameras: Cameras, count_points: Callable[[], int]) -> None:
         self._night, self._cameras, self.count_points = night, cameras, count_points
-        self._next = 0
-        self._old: deque[list[Path]] = deque()
+        self._next = self._taken_away = 0
         self._began_s = time.monotonic()
 
     @property
@@ -93,28 +98,35 @@ class SteadyNight:
     def write_for(self, seconds: float, rate: float) -> Stretch:
         """Write `rate` frames a second for so long, and look at the night every two seconds."""
         samples, began_s, first = list[Sample](), time.monotonic(), self.written
-        while (elapsed_s := time.monotonic() - began_s) < seconds:
-            n_exposures = max(1, round(min(_CHUNK_S, seconds - elapsed_s) * rate / N_CAMERAS))
+        n_exposures = max(1, round(_CHUNK_S * rate / N_CAMERAS))
+        for _ in range(max(1, round(seconds / _CHUNK_S))):
             exposures = range(self._next, self._next + n_exposures)
-            names = self._cameras.write_paced(self._night.folder, exposures, N_CAMERAS / rate)
+            self._cameras.write_paced(self._night.folder, exposures, N_CAMERAS / rate)
             self._next = exposures.stop
-            self._old.append([self._night.folder / name for name in names])
             samples.append(self._sample())
-            self._take_away(samples[-1].waiting)
+            self._take_away()
+            if time.monotonic() - began_s > _MOST_LATE * seconds:
+                break
         return Stretch(rate, (self.written - first) / (time.monotonic() - began_s), samples)
 
     def drain(self) -> None:
         """Wait until nothing waits; raises NightError if that takes more than two minutes."""
         wait_until(lambda: n_outcomes(self._night.out) >= self.written, _DRAIN_S, f"{self.written} outcomes")
-        self._take_away(0)
+        self._take_away()
 
-    def _take_away(self, n_waiting: int) -> None:
-        """Remove the files of all but the last chunk and of what may wait."""
-        n_kept = sum(len(paths) for paths in self._old)
-        while len(self._old) > 1 and n_kept - len(self._old[0]) > n_waiting:
-            for path in self._old.popleft():
-                path.unlink()
-                n_kept -= 1
+    def _take_away(self) -> None:
+        """Remove the files whose outcomes were committed since the last call; the newest are measured first."""
+        connection = sqlite3.connect(f"file:{self._night.out / LEDGER_FILE}?mode=ro", uri=True)
+        try:
+            rows = connection.execute(
+                "SELECT sequence, frame.path FROM outcome JOIN frame USING (frame_id) WHERE sequence > ?",
+                (self._taken_away,),
+            ).fetchall()
+        finally:
+            connection.close()
+        for sequence, path in rows:
+            (self._night.folder / path).unlink(missing_ok=True)
+            self._taken_away = max(self._taken_away, sequence)
 
     def _sample(self) -> Sample:
         uses = self._night.uses()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -243,6 +244,8 @@ def test_a_steady_night_that_grows_or_loses_frames_is_told() -> None:
     assert _steady(waiting=range(0, 240, 20)).failures() == ["the queue grew"]
     growing = [100.0 + 10.0 * index for index in range(12)]
     assert _steady(worker_mb=growing).failures() == ["memory of the worker process grew from 140 to 200 MB"]
+    slow = dataclasses.replace(_steady(), stretch=dataclasses.replace(_steady().stretch, reached=6.0))
+    assert slow.failures() == ["6 frames a second could be written in the place of 8"]
     assert _steady(measured=899).failures() == ["900 frames were written, 899 have an outcome"]
     section = _steady(measured=899).section()
     assert len(section.rows) == 12
