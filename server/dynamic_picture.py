@@ -53,17 +53,15 @@ class DynamicPicture:
         )
         tooltips = [("UTC", "$x{%H:%M:%S}"), ("frequency", "$y{0.00000} Hz"), ("√ power", "@image{0.000e+0}")]
         plot.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips, formatters={"$x": "datetime"}))
-        self._bar = ColorBar(
+        bar = ColorBar(
             color_mapper=self._mapper,
             width=9,
             background_fill_color=palette.panel,
             major_label_text_color=palette.faint,
-            title_text_color=palette.faint,
-            title_text_font_size="11px",
             major_label_text_font_size="11px",
             padding=4,
         )
-        plot.add_layout(self._bar, "right")
+        plot.add_layout(bar, "right")
 
     def update(self, image: DynamicImage) -> None:
         """Draw a picture; the axes follow it."""
@@ -75,6 +73,5 @@ class DynamicPicture:
             "height": [image.height_hz],
         }
         self._mapper.high = image.top
-        self._bar.title = f"√ {image.unit}"
         self._times.show((image.start_ms, image.start_ms + image.length_ms))
         self._frequencies.show((image.lowest_hz, image.lowest_hz + image.height_hz))

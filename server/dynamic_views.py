@@ -46,6 +46,7 @@ def dynamic_view(stretches: Sequence[KeyStretch], choices: TimingChoices, previo
     if not np.isfinite(spectrum.power).any():
         raise AnalysisError(f"no window of {window_s:g} s of {reference.key} is half full of points")
     text = f"{reference.key} · windows of {window_s:g} s every {0.5 * window_s:g} s · {done.sentence}"
+    text += f" · brightness: √ of {POWER_UNITS[settings.normalisation]}"
     return TimingView(text=text, image=_image(spectrum, reference), kept=spectrum)
 
 
@@ -68,7 +69,6 @@ def _image(spectrum: DynamicSpectrum, reference: KeyStretch) -> DynamicImage:
         lowest_hz=float(spectrum.frequency_hz[0]) - 0.5 * step_hz,
         height_hz=step_hz * in_frequency * power.shape[1],
         top=max(float(np.nanpercentile(colour, _BRIGHTEST)), 1e-12),
-        unit=POWER_UNITS[spectrum.settings.normalisation],
     )
 
 

@@ -105,7 +105,6 @@ class DynamicImage:
     lowest_hz, height_hz : float
     top : float
         Value of the brightest colour.
-    unit : str
     """
 
     colour: NDArray[np.float32]
@@ -114,7 +113,6 @@ class DynamicImage:
     lowest_hz: float
     height_hz: float
     top: float
-    unit: str
 
 
 @dataclass(frozen=True, slots=True)

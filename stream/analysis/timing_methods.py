@@ -25,7 +25,7 @@ from stream.analysis.periodogram import (
 )
 from stream.analysis.relative import RelativeLightCurve
 from stream.analysis.series import TimeSeries
-from stream.analysis.significance import FalseAlarmLevel, false_alarm_level
+from stream.analysis.significance import FalseAlarmLevel, WindowFunction, false_alarm_level, window_function
 from stream.analysis.transit_fit import TransitFit, TransitGuess, fit_transit
 from stream.errors import AnalysisError, ConfigurationError
 from stream.flags import DOUBTFUL
@@ -84,6 +84,10 @@ class TimingMethods:
             return false_alarm_level(spectrum, each, probability)
 
         return self._by_key(level)
+
+    def window_functions(self, *, settings: SpectrumSettings = DEFAULT_SETTINGS) -> dict[str, WindowFunction]:
+        """Return the spectral window of the times of each key, see `stream.analysis.significance.window_function`."""
+        return self._by_key(lambda each: window_function(each, settings=settings))
 
     def periodograms(self) -> dict[str, Any]:
         """Return an `astropy.timeseries.LombScargle` of each key, in seconds as `series`."""

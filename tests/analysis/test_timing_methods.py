@@ -115,6 +115,9 @@ def test_periodograms_are_of_the_points_that_are_trusted(night: Analyzer) -> Non
     assert isinstance(periodogram, LombScargle)
     spectrum = night.lomb_scargle(settings=SpectrumSettings(Normalisation.LEAHY))["1:g"]
     assert spectrum.n_points == 1499
+    window = night.window_functions()["1:g"]
+    np.testing.assert_array_equal(window.frequency_hz, spectrum.frequency_hz)
+    assert window.power[50:-50].max() < 0.01  # one point a second without gaps
     theirs = periodogram.power(spectrum.frequency_hz, method="slow", normalization="psd") * 2.0
     np.testing.assert_allclose(spectrum.power[:-5], theirs[:-5], rtol=1e-5, atol=1e-3)
 

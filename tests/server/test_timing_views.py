@@ -198,7 +198,7 @@ def test_a_dynamic_spectrum_shows_when_a_signal_begins() -> None:
     off = sinusoid(time, noise=0.01, seed=3, rms=0.0)
     flux = np.where(time < 1500.0, off.flux, on.flux)
     view = made("dynamic", [stretch("1:g", TimeSeries(time, flux, on.flux_err))], window_s=300.0)
-    assert view.text == "1:g · windows of 300 s every 150 s · not detrended"
+    assert view.text == "1:g · windows of 300 s every 150 s · not detrended · brightness: √ of (rms/mean)²/Hz"
     image = view.image
     assert image is not None
     row = int((FREQUENCY_HZ - image.lowest_hz) / image.height_hz * image.colour.shape[0])
