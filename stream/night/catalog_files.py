@@ -1,8 +1,8 @@
 """Table and picture of a catalog, written by a process of its own that ends when they are there.
 
 Drawing leaves some fifty megabytes in whoever does it, for the rest of the night. A worker leaves the stacked picture
-of its catalog as an array; the night process has it drawn, one after the other, at a low priority. Run as
-``python -m stream.night.catalog_files OUT VERSION``.
+of its catalog as an array; the night process has drawn what lies there, at a lower priority. Run as
+``python -m stream.night.catalog_files OUT VERSION...``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.atomic_files import write_atomically
-from stream.errors import NightError
 from stream.messages import Catalog
 from stream.night.ledger_reader import LedgerReader
 from stream.night.night_folder import CATALOG_FOLDER, LOG_FOLDER
@@ -30,7 +29,9 @@ from stream.processes import end_with_parent
 _LEFT_PREFIX, _LEFT_SUFFIX = ".stacked-", ".npy"
 _LONGEST_S = 60.0
 _LOOK_S = 0.02
-_NICE = 10
+_NICE = 5
+_FAILED = 1
+_ERROR = "error: "
 _PROGRAM = (sys.executable, "-m", "stream.night.catalog_files")
 
 _log = logging.getLogger(__name__)
@@ -43,36 +44,26 @@ def leave_picture(catalog: Catalog, picture: NDArray[np.float32], cat_folder: Pa
     write_atomically(path, lambda temporary: np.save(temporary, picture, allow_pickle=False))
 
 
-def write_files(out: Path, version: str) -> None:
+def write_files(catalog: Catalog, out: Path) -> None:
     """Write ``<key>_catalog.ecsv`` and ``.png`` of the night in `out`, and take away the array that was left for it.
-
-    Does nothing, apart from that, where the night has no catalog of this version any more.
 
     Raises
     ------
     OSError, ValueError
         If the array cannot be read or a file cannot be written.
-    NightError
-        If the ledger cannot be read.
     """
     from stream.measure.catalog import save_catalog
     from stream.plots import catalog_picture
 
-    left = _left_path(out / CATALOG_FOLDER, version)
-    reader = LedgerReader(out)
-    try:
-        catalog = next((one for one in reader.catalogs().values() if one.version == version), None)
-    finally:
-        reader.close()
-    if catalog is not None:
-        stem = left.with_name(f"{catalog.key.replace(':', '-')}_catalog")
-        save_catalog(catalog, stem.with_suffix(".ecsv"))
-        catalog_picture(catalog, np.load(left, allow_pickle=False), stem.with_suffix(".png"))
+    left = _left_path(out / CATALOG_FOLDER, catalog.version)
+    stem = left.with_name(f"{catalog.key.replace(':', '-')}_catalog")
+    save_catalog(catalog, stem.with_suffix(".ecsv"))
+    catalog_picture(catalog, np.load(left, allow_pickle=False), stem.with_suffix(".png"))
     left.unlink(missing_ok=True)
 
 
 class CatalogWriter:
-    """Has the files of catalogs written, one catalog at a time; for the night process, which never waits for it.
+    """Has the files of catalogs written, by one process at a time; for the night process, which never waits for it.
 
     Parameters
     ----------
@@ -84,7 +75,8 @@ class CatalogWriter:
         self._out = out
         self._waiting: deque[tuple[str, str]] = deque()
         self._process: subprocess.Popen[bytes] | None = None
-        self._now_writing, self._started_s, self._log_start = ("", ""), 0.0, 0
+        self._keys = ""
+        self._started_s, self._log_start = 0.0, 0
         self._log_path = out / LOG_FOLDER / "catalogs.log"
 
     @property
@@ -134,12 +126,16 @@ class CatalogWriter:
             process.wait()
 
     def _start(self, now_s: float) -> None:
-        key, version = self._now_writing = self._waiting.popleft()
+        """Have all that waits written by one process: half of its time it imports what it draws with."""
+        versions = [version for _, version in self._waiting]
+        self._keys = ", ".join(key for key, _ in self._waiting)
+        self._waiting.clear()
+        self._started_s = now_s
         try:
             with self._log_path.open("ab") as log:
                 self._log_start = log.tell()
                 self._process = subprocess.Popen(
-                    [*_PROGRAM, str(self._out), version],
+                    [*_PROGRAM, str(self._out), *versions],
                     env=child_environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -147,15 +143,19 @@ class CatalogWriter:
                     start_new_session=True,
                 )
         except OSError as error:
-            _log.warning("the files of the catalog of %s were not written: %s", key, error)
-        self._started_s = now_s
+            _log.warning("the files of the catalogs of %s were not written: %s", self._keys, error)
 
     def _note_end(self, status: int) -> None:
         self._process = None
-        if status:
-            lines = self._log_path.read_bytes()[self._log_start :].decode("utf-8", "replace").strip().splitlines()
-            why = lines[-1].removeprefix("error: ") if lines else f"its process ended with status {status}"
-            _log.warning("the files of the catalog of %s were not written: %s", self._now_writing[0], why)
+        if not status:
+            return
+        lines = self._log_path.read_bytes()[self._log_start :].decode("utf-8", "replace").splitlines()
+        told = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
+        if status != _FAILED or not told:
+            why = f"their process ended with status {status}: see {self._log_path}"
+            told = [f"the files of the catalogs of {self._keys} were not all written: {why}"]
+        for sentence in told:
+            _log.warning("%s", sentence)
 
 
 def _left_path(cat_folder: Path, version: str) -> Path:
@@ -163,17 +163,24 @@ def _left_path(cat_folder: Path, version: str) -> Path:
 
 
 def main(words: Sequence[str]) -> int:
-    """Write the files of one catalog; exit status 1 with one sentence if it cannot be done."""
-    out, version = words
+    """Write the files of some catalogs; exit status 1, and one sentence for each, if that cannot be done."""
+    out, versions = Path(words[0]), words[1:]
     # Killed or not, the night is not waited for; frames that are measured meanwhile go first.
-    end_with_parent(os.getppid(), lambda: os._exit(1))
+    end_with_parent(os.getppid(), lambda: os._exit(_FAILED))
     os.nice(_NICE)
+    reader = LedgerReader(out)
     try:
-        write_files(Path(out), version)
-    except (OSError, ValueError, NightError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+        catalogs = [catalog for catalog in reader.catalogs().values() if catalog.version in versions]
+    finally:
+        reader.close()
+    status = 0
+    for catalog in catalogs:
+        try:
+            write_files(catalog, out)
+        except (OSError, ValueError) as error:
+            sys.stderr.write(f"{_ERROR}the files of the catalog of {catalog.key} were not written: {error}\n")
+            status = _FAILED
+    return status
 
 
 if __name__ == "__main__":

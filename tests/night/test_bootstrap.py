@@ -17,7 +17,6 @@ from stream.measure.frames import read_frame
 from stream.messages import BuildCatalog, CatalogBuilt, CatalogNotBuilt, FrameToMeasure
 from stream.night.bootstrap import build_catalog
 from stream.night.catalog_files import write_files
-from stream.night.ledger import Ledger
 from tests.conftest import real_frames
 from tests.night.frames import fits_bytes
 from tests.nights import RECIPE, SMALL, SimulatedNight
@@ -92,10 +91,7 @@ def test_the_catalog_survives_its_file_and_has_a_picture(night: SimulatedNight, 
     build.leave_picture(cat_folder)
     built = build.reply
     assert isinstance(built, CatalogBuilt)
-    ledger = Ledger(cat_folder.parent, RECIPE)
-    ledger.save_catalog(built.catalog)
-    ledger.close()
-    write_files(cat_folder.parent, built.catalog.version)
+    write_files(built.catalog, cat_folder.parent)
     assert sorted(path.name for path in cat_folder.iterdir()) == ["1-g_catalog.ecsv", "1-g_catalog.png"]
     loaded = load_catalog(cat_folder / "1-g_catalog.ecsv")
     assert loaded == built.catalog

@@ -1,4 +1,4 @@
-"""Files of catalogs are written by a process of their own: all of them, one at a time, and nobody waits for it."""
+"""Files of catalogs are written by a process of their own: nobody waits for it, and what goes wrong is told."""
 
 from __future__ import annotations
 
@@ -61,16 +61,23 @@ def test_what_an_earlier_run_left_is_drawn_beside_the_night(tmp_path: Path, cata
 def test_a_picture_that_cannot_be_drawn_is_one_sentence(
     tmp_path: Path, catalog: Catalog, caplog: pytest.LogCaptureFixture
 ) -> None:
+    other = with_version(make_catalog(key="2:r"))
+    ledger = Ledger(tmp_path, RECIPE)
+    ledger.save_catalog(other)
+    ledger.close()
     (left,) = leave(catalog, tmp_path)
     left.write_bytes(left.read_bytes()[:300])
+    leave(other, tmp_path)
     writer = CatalogWriter(tmp_path)
-    writer.write(catalog.key, catalog.version)
+    for one in (catalog, other):
+        writer.write(one.key, one.version)
     with caplog.at_level(logging.WARNING, "stream"):
         writer.finish(30.0)
     (sentence,) = caplog.messages
     assert sentence.startswith("the files of the catalog of 1:g were not written: ")
     assert "Traceback" not in sentence
     assert writer.is_idle
+    assert {"2-r_catalog.ecsv", "2-r_catalog.png"} <= set(names_in(tmp_path / "cat"))  # by the same process
 
 
 def test_a_drawing_that_hangs_is_ended_and_the_next_one_begins(
@@ -78,17 +85,20 @@ def test_a_drawing_that_hangs_is_ended_and_the_next_one_begins(
 ) -> None:
     monkeypatch.setattr(catalog_files, "_PROGRAM", (sys.executable, "-c", "import time; time.sleep(60)"))
     writer = CatalogWriter(tmp_path)
-    for version in ("first", "second"):
-        writer.write(catalog.key, version)
+    writer.write(catalog.key, "first")
     now_s = time.monotonic()
     writer.check(now_s)
+    writer.write(catalog.key, "second")
     first = writer._process
     writer.check(now_s + 30.0)
     assert first is not None
     assert writer._process is first
     with caplog.at_level(logging.WARNING, "stream"):
         writer.check(now_s + 61.0)
-    assert caplog.messages == ["the files of the catalog of 1:g were not written: its process ended with status -9"]
+    (sentence,) = caplog.messages
+    assert sentence.startswith(
+        "the files of the catalogs of 1:g were not all written: their process ended with status -9"
+    )
     second = writer._process
     assert second is not None
     assert second.pid != first.pid
