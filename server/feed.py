@@ -42,6 +42,7 @@ LEDGER_INTERVAL_S = 1.0
 SELECTION_INTERVAL_S = 0.2
 PICTURE_INTERVAL_S = 1.0
 _RETRY_S = 1.0
+_STOP_S = 1.5
 _READERS = 2
 
 _Given = ParamSpec("_Given")
@@ -162,14 +163,19 @@ class Feed(Chooser):
     def stop(self) -> None:
         """End the threads and close ledger and socket; safe to call twice."""
         self._stopping.set()
+        deadline_s = time.monotonic() + _STOP_S
         for thread in self._threads:
-            thread.join(timeout=5.0)
+            thread.join(timeout=max(0.0, deadline_s - time.monotonic()))
+        is_at_work = any(thread.is_alive() for thread in self._threads)
         self._threads.clear()
         self._say_read(f"the page of {self._out} was closed before it was read")
         self._focus.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._solver.stop()
         self._timing.stop()
+        if is_at_work:
+            # A long night is just being read. The thread ends with that, and what it uses stays open for it.
+            return
         self._subscription.close()
         self._night.close()
 
