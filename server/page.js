@@ -38,6 +38,25 @@ function pressed(event) {
   told.value = `${button.dataset.value} ${++nPressed}`;
 }
 
+// A server that was started again knows nothing of this page: as soon as there is one the page is loaded anew, with all
+// that came meanwhile.
+const COME_BACK_MS = 2000, LOOK_FOR_DOCUMENT_MS = 500;
+
+function comeBack() {
+  fetch("/healthz", {cache: "no-store"}).then(() => location.reload(), () => setTimeout(comeBack, COME_BACK_MS));
+}
+
+function comeBackWhenLost() {
+  const shown = window.Bokeh?.documents?.[0];
+  if (!shown) { setTimeout(comeBackWhenLost, LOOK_FOR_DOCUMENT_MS); return; }
+  let isLost = false;
+  shown.on_event("connection_lost", () => {
+    if (isLost) return;
+    isLost = true;
+    setTimeout(comeBack, COME_BACK_MS);
+  });
+}
+
 function isTyping(event) {
   const place = event.composedPath()[0];
   if (!(place instanceof HTMLElement)) return false;
@@ -46,6 +65,7 @@ function isTyping(event) {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
+  comeBackWhenLost();
   const theme = document.getElementById("theme");
   const kept = remembered();
   if (kept !== null && kept !== theme.value && [...theme.options].some(option => option.value === kept)
