@@ -23,6 +23,7 @@ _ROLE_IS = """label => { const data = window.Bokeh?.documents?.[0]?.get_model_by
     if (data == null) return false;
     return Array.from(data instanceof Map ? data.get("number") : data.number).includes(label); }"""
 _HAS_ARROWS = "n => window.Bokeh?.documents?.[0]?.get_model_by_name('compass')?.get_length() === n"
+_HAS_PICTURE = "() => Bokeh.documents[0].get_model_by_name('picture')?.get_length() === 1"
 
 
 @pytest.fixture(scope="module")
@@ -97,65 +98,67 @@ _SMALL_BUTTONS = """finger => {
     return found; }"""
 
 
-def test_a_source_that_does_not_exist_is_a_sentence_and_the_page_goes_on(browser: Browser, address: str) -> None:
+def test_an_observer_at_a_desk_looks_at_the_field(browser: Browser, address: str) -> None:
     with NightPage(browser, address) as page:
         page.wait(_ROLE_IS, f"{VARIABLE}T")
-        page.page.evaluate("Bokeh.documents[0].get_model_by_name('star_press').value = 'target 99 1'")
-        page.page.get_by_text("1:g has no source 99: its catalog has 1 to 6").wait_for()
-        page.page.evaluate("Bokeh.documents[0].get_model_by_name('star_press').value = 'drop table 2'")
-        page.page.get_by_role("button", name="target 5", exact=True).click()
-        page.wait(_ROLE_IS, "5T")
-        # The keys of the keyboard go on where they were, though the table was drawn anew.
-        page.wait("() => document.activeElement !== document.body", None)
-        page.page.get_by_text("undo", exact=True).click()
-        page.wait(_ROLE_IS, f"{VARIABLE}T")
+        press_what_there_is_not(page)
+        look_for_north_and_east(page)
+        look_at_the_focus(page)
+        read_why_frames_were_rejected(page)
         page.assert_quiet()
 
 
-def test_north_and_east_are_drawn_where_a_frame_tells_them(browser: Browser, address: str) -> None:
-    with NightPage(browser, address) as page:
-        page.wait(_HAS_ARROWS, 2)
-        turned = page.columns("compass")
-        assert turned["text"] == ["N", "E"]
-        north, east = ([turned[f"{axis}1"][row] - turned[f"{axis}0"][row] for axis in "xy"] for row in (0, 1))
-        assert north[0] == pytest.approx(-0.5774 * north[1], rel=1e-3)
-        assert east[0] < 0.0
-        page.keep_picture("field-compass")
-        page.page.keyboard.press("2")
-        page.wait("x => Bokeh.documents[0].get_model_by_name('compass').data.get?.('x1')?.[1] !== x", turned["x1"][1])
-        page.wait(_HAS_ARROWS, 2)
-        mirrored = page.columns("compass")
-        assert mirrored["x1"][1] > mirrored["x0"][1]
-        page.page.keyboard.press("3")
-        page.wait("() => Bokeh.documents[0].get_model_by_name('picture')?.get_length() === 1", None)
-        page.wait(_HAS_ARROWS, 0)
-        page.assert_quiet()
+def press_what_there_is_not(page: NightPage) -> None:
+    for command in ("drop table 1", "target 99 2"):
+        page.page.evaluate("text => { Bokeh.documents[0].get_model_by_name('star_press').value = text; }", command)
+    page.page.get_by_text("1:g has no source 99: its catalog has 1 to 6").wait_for()
+    page.page.get_by_role("button", name="target 5", exact=True).click()
+    page.wait(_ROLE_IS, "5T")
+    # The keys of the keyboard go on where they were, though the table was drawn anew.
+    page.wait("() => document.activeElement !== document.body", None)
+    page.page.get_by_text("undo", exact=True).click()
+    page.wait(_ROLE_IS, f"{VARIABLE}T")
 
 
-def test_the_focus_of_clicked_stars_is_read_from_the_frames(browser: Browser, address: str) -> None:
-    with NightPage(browser, address) as page:
-        page.wait(_ROLE_IS, f"{VARIABLE}T")
-        page.page.locator(".field").get_by_text("focus", exact=True).click()
-        page.click_source(3)
-        page.page.wait_for_url(re.compile("tab=focus.*focus=1%3Ag%233"))
-        for key in KEYS[:2]:
-            page.wait("name => Bokeh.documents[0].get_model_by_name(name)?.get_length() === 1", f"focus_{key}#3")
-            (width,) = page.columns(f"focus_{key}#3")["y"]
-            assert width == pytest.approx(2.355 * 1.7, rel=0.05)
-        page.page.get_by_text("frames are no longer there").wait_for()
-        page.keep_picture("focus")
-        page.click_source(3)
-        page.wait("() => Bokeh.documents[0].get_model_by_name('focus_1:g#2') != null", None)
-        assert "focus=" not in page.page.url.partition("tab=focus")[2]
-        page.assert_quiet()
+def look_for_north_and_east(page: NightPage) -> None:
+    page.wait(_HAS_ARROWS, 2)
+    turned = page.columns("compass")
+    assert turned["text"] == ["N", "E"]
+    north, east = ([turned[f"{axis}1"][row] - turned[f"{axis}0"][row] for axis in "xy"] for row in (0, 1))
+    assert north[0] == pytest.approx(-0.5774 * north[1], rel=1e-3)
+    assert east[0] < 0.0
+    page.keep_picture("field-compass")
+    page.page.locator(".field").get_by_text(KEYS[2], exact=True).first.click()
+    page.wait(_HAS_ARROWS, 0)
+    page.wait(_HAS_PICTURE, None)
+    assert page.columns("compass")["text"] == []
+    page.page.locator(".field").get_by_text(KEYS[1], exact=True).first.click()
+    page.wait(_HAS_ARROWS, 2)
+    mirrored = page.columns("compass")
+    assert mirrored["x1"][1] > mirrored["x0"][1]
+    page.page.locator(".field").get_by_text(KEYS[0], exact=True).first.click()
+    page.wait(_ROLE_IS, f"{VARIABLE}T")
 
 
-def test_rejected_frames_are_listed_beside_the_health(browser: Browser, address: str) -> None:
-    with NightPage(browser, address, width=390, height=844, touch=True) as page:
-        page.wait(_ROLE_IS, f"{VARIABLE}T")
-        press(page, "rejected: which and why")
-        page.page.get_by_text("frame_1-g_000096.fit holds 100 bytes of data").wait_for()
-        assert_accessible(page, "rejected frames")
-        press(page, "rejected: which and why")
-        page.wait("() => !Bokeh.documents[0].get_model_by_name('rejected').visible", None)
-        page.assert_quiet()
+def look_at_the_focus(page: NightPage) -> None:
+    page.page.locator(".field").get_by_text("focus", exact=True).click()
+    page.click_source(3)
+    page.page.wait_for_url(re.compile("tab=focus.*focus=1%3Ag%233"))
+    for key in KEYS[:2]:
+        page.wait("name => Bokeh.documents[0].get_model_by_name(name)?.get_length() === 1", f"focus_{key}#3")
+        (width,) = page.columns(f"focus_{key}#3")["y"]
+        assert width == pytest.approx(2.355 * 1.7, rel=0.05)
+    page.page.get_by_text("frames are no longer there").wait_for()
+    page.keep_picture("focus")
+    page.click_source(3)
+    page.wait("() => Bokeh.documents[0].get_model_by_name('focus_1:g#2') != null", None)
+    assert "focus=" not in page.page.url.partition("tab=focus")[2]
+
+
+def read_why_frames_were_rejected(page: NightPage) -> None:
+    button = page.page.get_by_role("button", name="rejected: which and why", exact=True)
+    button.click()
+    page.page.get_by_text("frame_1-g_000096.fit holds 100 bytes of data").wait_for()
+    assert_accessible(page, "focus and rejected frames")
+    button.click()
+    page.wait("() => !Bokeh.documents[0].get_model_by_name('rejected').visible", None)
