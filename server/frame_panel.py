@@ -48,7 +48,7 @@ class FramePanel:
             self.figure,
             self._text,
             sizing_mode="stretch_both",
-            stylesheets=[theme.PANEL_SHOWN_STYLE],
+            stylesheets=[theme.STRIPS_SHOWN_STYLE],
             styles={"overflow-y": "auto"},
             name="frame",
         )

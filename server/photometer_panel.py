@@ -100,7 +100,7 @@ class PhotometerPanel:
             self._again,
             self._press,
             sizing_mode="stretch_both",
-            stylesheets=[theme.PANEL_SHOWN_STYLE],
+            stylesheets=[theme.STRIPS_SHOWN_STYLE],
             styles={"overflow-y": "auto"},
         )
 

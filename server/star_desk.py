@@ -14,7 +14,9 @@ from stream.analysis.choice import KeyChoice
 
 ATTENTION_S = 5.0
 INTERVAL_S = 5.0
-_GROWTH = 1.05
+_GROWTH = 1.2
+_REST = 30.0
+"""A key is judged again after so many times what the last time took: the reduction needs the cores more."""
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +34,7 @@ class _Order:
     stars: JudgedStars | None = None
     made_of: KeyChoice | None = None
     n_frames: int = 0
+    started_s: float = 0.0
     due_s: float = 0.0
     future: Future[tuple[StarFacts, ...]] | None = None
 
@@ -66,12 +69,13 @@ class StarDesk:
         for key, order in list(self._orders.items()):
             if order.future is not None and order.future.done():
                 self._take(key, order)
+                order.due_s = now + max(INTERVAL_S, _REST * (now - order.started_s))
             choice = model.choice(key)
             if choice is None or order.future is not None or now - order.asked_s > ATTENTION_S:
                 continue
             n_frames = model.n_frames(key)
             if choice is not order.made_of or (n_frames > _GROWTH * order.n_frames and now >= order.due_s):
-                order.made_of, order.n_frames, order.due_s = choice, n_frames, now + INTERVAL_S
+                order.made_of, order.n_frames, order.started_s = choice, n_frames, now
                 order.future = self._executor.submit(star_facts, model.some_fluxes(key), choice)
 
     def _take(self, key: str, order: _Order) -> None:

@@ -79,7 +79,7 @@ class TakeAwayPanel:
             row(self._remove, self._unpin, styles=wrap),
             self._answer,
             sizing_mode="stretch_both",
-            stylesheets=[theme.PANEL_SHOWN_STYLE],
+            stylesheets=[theme.STRIPS_SHOWN_STYLE],
             styles={"overflow-y": "auto"},
             name="take_away",
         )
