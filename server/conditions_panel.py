@@ -57,6 +57,8 @@ class _Strip:
             title=QUANTITIES[name],
             name=f"conditions_{name}",
         )
+        # An axis without numbers would have ticks of microseconds.
+        self.figure.visible = False
         self.figure.toolbar.logo = None
         self.figure.toolbar.autohide = True
         self.figure.min_border_right = 8
@@ -77,6 +79,8 @@ class _Strip:
 
     def update(self, columns: Mapping[str, Mapping[str, Any]]) -> None:
         """Draw the columns of every key."""
+        if not self.figure.visible:
+            self.figure.visible = True
         for key, fresh in columns.items():
             if key not in self._sources:
                 self._add_key(key)
@@ -162,6 +166,7 @@ class ConditionsPanel:
             self._waiting,
             sizing_mode="stretch_both",
             stylesheets=[theme.PANEL_SHOWN_STYLE],
+            styles={"overflow-y": "auto"},
             spacing=0,
             name="conditions",
         )

@@ -80,6 +80,8 @@ class _Strip:
             name=f"focus_{key}",
         )
         plot = self.figure
+        # An axis without numbers would have ticks of microseconds.
+        plot.visible = False
         plot.toolbar.logo = None
         plot.toolbar.autohide = True
         plot.min_border_right = 8
@@ -107,6 +109,8 @@ class _Strip:
 
     def update(self, frames: Columns, stars: Mapping[int, Columns], title: str) -> None:
         """Draw what is known by now."""
+        if not self.figure.visible:
+            self.figure.visible = True
         if self.figure.title.text != title:
             self.figure.title.text = title
         _set(self._frames, frames["x"], frames["y"])

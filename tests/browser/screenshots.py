@@ -16,8 +16,11 @@ from tests.browser.page_driver import PROJECT, NightPage, served
 
 IMAGES = PROJECT / "docs" / "images"
 SIZES = {"wide": (1920, 1080), "laptop": (1280, 800), "phone": (390, 844)}
+SHOWN = {"dark": "spectrum_{key}", "red": "conditions_fwhm_px_{key}"}
+"""What is drawn last on a panel."""
 TABS = {"dark": "spectra", "light": "frame", "red": "conditions"}
 _COLOURS = 256
+_HAS_POINTS = "name => (Bokeh.documents[0].get_model_by_name(name)?.get_length() ?? 0) > 0"
 
 
 def main() -> None:
@@ -55,6 +58,7 @@ def picture(browser: Browser, address: str, size: str, theme: str) -> Path:
             page.wait("() => Bokeh.documents[0].get_model_by_name('stamps')?.get_length() > 0", None)
         else:
             page.press_tab(TABS[theme])
+            page.wait(_HAS_POINTS, SHOWN[theme].format(key=key))
         page.wait("() => Bokeh.documents[0].get_model_by_name('picture')?.get_length() > 0", None)
         page.page.wait_for_timeout(1500.0)  # until the last plot is painted: nothing says when
         IMAGES.mkdir(exist_ok=True)
