@@ -21,6 +21,7 @@ from benchmarks.camera import CADENCE_S, N_CAMERAS, Cameras
 from benchmarks.running import RunningNight, core_by_role, n_outcomes, wait_until
 from benchmarks.service import WARM_UP_FRAMES
 from benchmarks.viewers import Viewers
+from stream.errors import NightError
 from stream.night.ledger import LedgerReader
 from stream.night.night_folder import read_run_file
 
@@ -102,8 +103,8 @@ def measure_page_load(root: Path, *, n_viewers: int, seconds: float, rate: float
         night.wait_for_outcomes(WARM_UP_FRAMES)
         wait_until(lambda: read_run_file(out).page is not None, _START_S, "the page to be served")
         address = read_run_file(out).page or ""
-        with _browser_page(address) as page, Viewers(address, n_viewers) as viewers:
-            page.wait_for_function(_HAS_CURVES, arg=N_CAMERAS, timeout=1e3 * _START_S, polling=100)
+        with browser_page(address) as page, Viewers(address, n_viewers) as viewers:
+            wait_for_curves(page)
             page.evaluate(_WATCH)
             before, sent_before = core_by_role(night.uses()), viewers.n_bytes
             closed = cameras.write_paced(folder, exposures, N_CAMERAS / rate)
@@ -130,14 +131,22 @@ def measure_page_load(root: Path, *, n_viewers: int, seconds: float, rate: float
     )
 
 
+def wait_for_curves(page: Page) -> None:
+    """Wait until every key has points."""
+    page.wait_for_function(_HAS_CURVES, arg=N_CAMERAS, timeout=1e3 * _START_S, polling=100)
+
+
 def _check_viewers(viewers: Viewers) -> None:
     if viewers.n_lost:
         raise ConnectionError(f"{viewers.n_lost} of the other viewers lost their connection")
 
 
 @contextmanager
-def _browser_page(address: str) -> Iterator[Page]:
+def browser_page(address: str) -> Iterator[Page]:
+    """A page in a browser of its own; raises NightError where there is no browser."""
     executable = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
+    if executable is None:
+        raise NightError(f"there is no browser: none of {', '.join(_BROWSERS)} on the PATH")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(_ARGUMENTS))
         try:

@@ -99,11 +99,16 @@ def answer_time(process: subprocess.Popen[bytes]) -> float:
     NightError
         If the process ended without a page.
     """
+    with urllib.request.urlopen(answer_address(process), timeout=_START_S) as answer:
+        answer.read()
+    return time.perf_counter()
+
+
+def answer_address(process: subprocess.Popen[bytes]) -> str:
+    """Address of the page that a process serves, once it says so; NightError if it ended without a page."""
     for line in process.stdout or ():
         if line.startswith(_PAGE_LINE):
-            with urllib.request.urlopen(line.removeprefix(_PAGE_LINE).decode().strip(), timeout=_START_S) as answer:
-                answer.read()
-            return time.perf_counter()
+            return line.removeprefix(_PAGE_LINE).decode().strip()
     raise NightError("the page ended before it said where it is")
 
 

@@ -91,6 +91,7 @@ class Feed(Chooser):
         self._stopping = threading.Event()
         self._reading: Future[None] = Future()
         self._threads: list[threading.Thread] = []
+        self._was_begun = False
         self._due_s = {"ledger": 0.0, "selection": 0.0}
         self._notices: tuple[str, ...] = ()
         self._dirty = True
@@ -137,10 +138,11 @@ class Feed(Chooser):
 
     def begin(self) -> None:
         """Read the night so far and follow it, on threads of the feed's own."""
+        self._was_begun = True
         # What a new page asks for first is there when it does.
         self._looks.ask(Look())
-        for name, work in (("feed", self._step), ("pictures", self._look_at_frames)):
-            thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
+        for name, work in (("feed", self._follow), ("pictures", self._follow_pictures)):
+            thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -161,23 +163,20 @@ class Feed(Chooser):
         return self._reading
 
     def stop(self) -> None:
-        """End the threads and close ledger and socket; safe to call twice."""
+        """End the threads; ledger and socket are closed with them. Safe to call twice."""
         self._stopping.set()
         deadline_s = time.monotonic() + _STOP_S
         for thread in self._threads:
             thread.join(timeout=max(0.0, deadline_s - time.monotonic()))
-        is_at_work = any(thread.is_alive() for thread in self._threads)
+        # One that is just reading a long night ends with that: whoever stops a page does not wait for it.
         self._threads.clear()
         self._say_read(f"the page of {self._out} was closed before it was read")
         self._focus.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._solver.stop()
         self._timing.stop()
-        if is_at_work:
-            # A long night is just being read. The thread ends with that, and what it uses stays open for it.
-            return
-        self._subscription.close()
-        self._night.close()
+        if not self._was_begun:
+            self._close()
 
     def curves(self, look: Look) -> dict[str, CurveView] | None:
         """Light curves and spectra as one look wants them, by key; None until they are made.
@@ -225,6 +224,19 @@ class Feed(Chooser):
 
     def _changed(self) -> None:
         self._due_s["selection"] = 0.0
+
+    def _follow(self) -> None:
+        try:
+            self._run(self._step)
+        finally:
+            self._close()
+
+    def _follow_pictures(self) -> None:
+        self._run(self._look_at_frames)
+
+    def _close(self) -> None:
+        self._subscription.close()
+        self._night.close()
 
     def _run(self, step: Callable[[], None]) -> None:
         while not self._stopping.is_set():
