@@ -39,6 +39,7 @@ from stream.processes import give_back_memory, process_facts, refuse_busy_port
 _DRAIN_S = 1.5
 _LEAVE_S = 1.0
 _LONG_SILENCE_S = 5.0
+_LOOK_S = 0.05
 _PORT_WAIT_S = 2.0
 _LEDGER_PAUSE_S = 0.5
 _FILES_S, _FILES_AT_STOP_S = 20.0, 0.3
@@ -210,6 +211,7 @@ class _Night:
         self._broker.alerts = self._alerts
         self._page = None if options.port is None else PageServer(home.path, options.port, options.access)
         self._page_told: str | None = None
+        self._next_look_s = 0.0
         self._status_told: NightStatus | None = None
         self.calibration: CalibrationWatch | None = None
 
@@ -250,14 +252,19 @@ class _Night:
         self._wire.close()
 
     def _look_around(self, onlooker: Onlooker) -> bool:
+        """Look after all but the broker, twenty times a second at most: asking after processes takes system calls."""
+        now_s = time.monotonic()
+        if now_s < self._next_look_s:
+            return True
+        self._next_look_s = now_s + _LOOK_S
         if self.calibration is not None and self.calibration.take_change():
             self._broker.change_calibration()
             _log.info("masters from now on: %s", self.calibration.sentence())
-        self._files.check(time.monotonic())
+        self._files.check(now_s)
         if self._watcher.failure is not None:
             raise NightError(f"the watcher of {self._folder} ended: {self._watcher.failure}") from self._watcher.failure
         if self._page is not None:
-            self._page.check(time.monotonic())
+            self._page.check(now_s)
             if self._page.address is not None and self._page.address != self._page_told:
                 self._page_told = self._page.address
                 self._write_run_file()
