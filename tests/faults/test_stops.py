@@ -24,6 +24,12 @@ pytestmark = pytest.mark.faults
 _IN_TIME_S = 5.0
 
 
+def in_time_s() -> float:
+    """How long a night may take to end: five seconds, longer where others keep the cores busy too."""
+    own_load = 2.0 * (os.cpu_count() or 1)
+    return _IN_TIME_S * max(1.0, os.getloadavg()[0] / own_load)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_night_at_full_work_stops_within_five_seconds_and_goes_on(
     night: SimulatedNight, tmp_path: Path, report: Report, number: signal.Signals
@@ -36,7 +42,7 @@ def test_a_night_at_full_work_stops_within_five_seconds_and_goes_on(
         assert refused.stderr == f"error: {watch.out} is in use by a running night, process {watch.running.pid}\n"
         ended = watch.stop(number)
         assert (ended.status, ended.errors) == (0, "")
-        assert ended.took_s < _IN_TIME_S
+        assert ended.took_s < in_time_s()
         assert not any(is_alive(pid) for pid in worker_pids(watch.out))
         assert watch.n_outcomes() < len(made)
     with watch:  # not refused any more
