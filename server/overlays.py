@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from bokeh.models import ColumnDataSource
 from bokeh.models.glyph import XYGlyph
 from bokeh.plotting import figure
@@ -41,6 +42,8 @@ class Overlay:
             for glyph in self._glyphs:
                 self._plot.add_glyph(self._source, glyph)
         elif columns:
-            self._source.data = dict(columns)
+            # What is drawn already is not sent again: a slow browser has enough to do.
+            if not all(np.array_equal(column, self._source.data.get(name, ())) for name, column in columns.items()):
+                self._source.data = dict(columns)
         elif any(len(column) for column in self._source.data.values()):
             self._source.data = {name: [] for name in self._source.data}

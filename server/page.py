@@ -29,7 +29,7 @@ from server.looks import Look
 from server.middle_panel import MiddlePanel
 from server.night_view import NightView
 from server.nights import Nights, NightSummary
-from server.pace import Pace
+from server.pace import LONGEST_S, Pace
 from server.rejected_list import RejectedList
 from server.timing_looks import timing_look
 from server.view_state import ViewState, parse_state
@@ -53,6 +53,7 @@ if (night !== null) query.set("night", night);
 const text = query.toString();
 history.replaceState(null, "", location.pathname + (text ? "?" + text : ""));
 """
+_ECHO = "const beat = cb_obj.value; requestAnimationFrame(() => { echo.value = beat; });"
 
 
 class Page:
@@ -75,7 +76,12 @@ class Page:
         self._state = state
         self._wanted_span: list[tuple[float, float] | None] = []
         self._paused_at: int | None = None
-        self._due_s = self._field_due_s = 0.0
+        self._due_s = self._field_due_s = self._patience_s = 0.0
+        self._beaten = -1
+        # A browser that falls behind is sent less: updates that wait for it would be old when it draws them.
+        self._beat = TextInput(value="", visible=False, name="beat")
+        self._echo = TextInput(value="", visible=False, name="echo")
+        self._beat.js_on_change("value", CustomJS(args={"echo": self._echo}, code=_ECHO))
         self._field_choices: tuple[object, ...] = ()
         self.health = HealthPanel()
         self.alerts = AlertList()
@@ -94,7 +100,7 @@ class Page:
         self._sentences = Div(text="", stylesheets=[theme.TEXT_STYLE], visible=False, name="sentences")
         self._address = TextInput(value=state.query(), visible=False, name="address")
         self._address.js_on_change("value", CustomJS(code=_KEEP_ADDRESS))
-        self.controls.root.children.extend([self._sentences, self._address])
+        self.controls.root.children.extend([self._sentences, self._address, self._beat, self._echo])
         self._say(sentences)
 
     def roots(self) -> list[Any]:
@@ -103,10 +109,15 @@ class Page:
         return [*(panel.root for panel in panels), *self.alerts.roots, *self.rejected.roots]
 
     def refresh(self, pace: Pace) -> None:
-        """Update the page, if it is its turn."""
-        if time.perf_counter() >= self._due_s:
-            pace.timed(self.update)
-            self._due_s = time.perf_counter() + pace.interval_s
+        """Update the page, if it is its turn and its browser has drawn the last update, or is slow to say so."""
+        now = time.perf_counter()
+        if now < self._due_s or (self._echo.value != self._beat.value and now < self._patience_s):
+            return
+        pace.timed(self.update)
+        self._due_s, self._patience_s = time.perf_counter() + pace.interval_s, time.perf_counter() + LONGEST_S
+        if self._feed.view.version != self._beaten:
+            self._beaten = self._feed.view.version
+            self._beat.value = str(self._beaten)
 
     def update(self) -> None:
         """Bring every panel to the newest snapshot; costs little where nothing changed."""
