@@ -169,7 +169,7 @@ def _row(number: int, choice: KeyChoice, facts: StarFacts | None, button: tuple[
     target = _button("target", f"target {number}", role == TARGET, button)
     verb = "out" if role == COMPARISON else "in"
     compare = "" if role == TARGET else _button("compare", f"{verb} {number}", role == COMPARISON, button)
-    error = "" if facts is None or not math.isfinite(facts.error) else f" · errors {_per_cent(facts.error)}"
+    error = "" if facts is None or not math.isfinite(facts.error) else f" · errors\u00a0{_per_cent(facts.error)}"
     reason = escape(why(number, choice, facts) + error)
     return (
         f"<tr class='{style}'><th scope='row'>{number}{role}</th><td>{flux}</td><td>{scatter}</td>"
