@@ -110,6 +110,7 @@ def pending(watch: Watch) -> LedgerCounts:
     return counts
 
 
+@pytest.mark.slow
 def test_a_frame_that_is_deleted_before_it_was_read_is_rejected(night: SimulatedNight, tmp_path: Path) -> None:
     frames = night.frames[:30]
     with Watch(tmp_path / "frames", tmp_path / "out", night.catalogs) as watch:
@@ -134,6 +135,7 @@ def test_a_frame_that_is_deleted_before_it_was_read_is_rejected(night: Simulated
     assert [path for path in kept if not isinstance(outcomes[path], FrameMeasured)] == []
 
 
+@pytest.mark.slow
 def test_a_frame_under_two_names_is_two_frames_and_a_corrected_one_stays_as_it_was(
     night: SimulatedNight, tmp_path: Path
 ) -> None:
