@@ -89,9 +89,13 @@ class _Strip:
         plot.xaxis.formatter = DatetimeTickFormatter(
             minutes="%H:%M", seconds="%H:%M:%S", minsec="%H:%M:%S", hourmin="%H:%M", hours="%H:%M"
         )
+        self._draw(labels, palette)
+
+    def _draw(self, labels: Mapping[int, str], palette: theme.Palette) -> None:
+        plot = self.figure
         plot.line("x", "y", source=self._frames, color=palette.faint, alpha=0.6, legend_label="frame")
         for place, (number, label) in enumerate(labels.items()):
-            source = self._stars[number] = ColumnDataSource(data=dict(_NOTHING), name=f"focus_{key}#{number}")
+            source = self._stars[number] = ColumnDataSource(data=dict(_NOTHING), name=f"focus_{self.key}#{number}")
             points = plot.scatter(
                 "x",
                 "y",
