@@ -71,6 +71,8 @@ class PageLoad:
         Share of a core that each role used: night, worker, page.
     sent_mb_s : float
         What all other viewers together were sent.
+    updates_s : float
+        Updates a second of each of them.
     """
 
     n_viewers: int
@@ -80,6 +82,7 @@ class PageLoad:
     rate: float
     core: Mapping[str, float]
     sent_mb_s: float
+    updates_s: float
 
     def sentence(self) -> str:
         """The figures in one line."""
@@ -88,7 +91,8 @@ class PageLoad:
         return (
             f"{self.n_viewers} viewers besides: closed file to drawn point p50 {p50:.0f} ms, p99 {p99:.0f} ms, "
             f"longest {longest:.0f} ms of {len(self.drawn_s)} points; {self.n_measured} of {self.n_written} frames "
-            f"measured at {self.rate:.1f} frames/s; share of a core: {core}; others were sent {self.sent_mb_s:.2f} MB/s"
+            f"measured at {self.rate:.1f} frames/s; share of a core: {core}; "
+            f"others were sent {self.sent_mb_s:.2f} MB/s, {self.updates_s:.1f} updates/s each"
         )
 
 
@@ -106,11 +110,12 @@ def measure_page_load(root: Path, *, n_viewers: int, seconds: float, rate: float
         with browser_page(address) as page, Viewers(address, n_viewers) as viewers:
             wait_for_curves(page)
             page.evaluate(_WATCH)
-            before, sent_before = core_by_role(night.uses()), viewers.n_bytes
+            before, sent_before, updates_before = core_by_role(night.uses()), viewers.n_bytes, viewers.n_updates
             closed = cameras.write_paced(folder, exposures, N_CAMERAS / rate)
             took_s = len(exposures) * N_CAMERAS / rate
             core = {role: (used - before[role]) / took_s for role, used in core_by_role(night.uses()).items()}
             sent_mb_s = (viewers.n_bytes - sent_before) / took_s / 1e6
+            updates_s = (viewers.n_updates - updates_before) / took_s / max(1, n_viewers)
             n_before = WARM_UP_FRAMES
             n_in_time = n_outcomes(out) - n_before
             night.wait_for_outcomes(n_before + len(closed), _DRAIN_S)
@@ -128,6 +133,7 @@ def measure_page_load(root: Path, *, n_viewers: int, seconds: float, rate: float
         n_in_time / took_s,
         core,
         sent_mb_s,
+        updates_s,
     )
 
 

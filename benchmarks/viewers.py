@@ -15,7 +15,9 @@ from stream.errors import NightError
 
 _TOKEN = re.compile(r'"token":"([^"]+)"')
 _ASK = (json.dumps({"msgid": "1", "msgtype": "PULL-DOC-REQ"}), "{}", "{}")
-_REPLY = '"msgtype":"PULL-DOC-REPLY"'
+_REPLY = "PULL-DOC-REPLY"
+_ID = r'"id":"(p\d+)","attributes":\{"name":"%s"'
+_BEAT = r'"id":"%s"\},"attr":"value","new":"(\d+)"'
 _START_S = 90.0
 _LARGEST_BYTES = 64 * 2**20
 
@@ -40,6 +42,8 @@ class Viewers:
         self._listeners: list[asyncio.Future[None]] = []
         self.n_bytes = 0
         """What all of them were sent."""
+        self.n_updates = 0
+        """Updates that all of them took."""
         self.n_lost = 0
         """Connections that ended by themselves."""
 
@@ -82,12 +86,22 @@ class Viewers:
             await connection.read_message()
             for part in _ASK:
                 await connection.write_message(part)
-            while (answer_part := await connection.read_message()) is not None and _REPLY not in str(answer_part):
+            while (header := await connection.read_message()) is not None and _REPLY not in str(header):
                 pass
+            document = [str(await connection.read_message()) for _ in range(2)][1]
             self._connections.append(connection)
-            self._listeners.append(asyncio.ensure_future(self._listen(connection)))
+            ids = [found[1] if (found := re.search(_ID % name, document)) else "" for name in ("beat", "echo")]
+            self._listeners.append(asyncio.ensure_future(self._listen(connection, *ids)))
 
-    async def _listen(self, connection: WebSocketClientConnection) -> None:
+    async def _listen(self, connection: WebSocketClientConnection, beat: str, echo: str) -> None:
+        """Take what is sent and say at once that it is drawn."""
+        beats = re.compile(_BEAT % beat)
         while (message := await connection.read_message()) is not None:
             self.n_bytes += len(message)
+            found = beats.search(str(message))
+            if found is not None:
+                self.n_updates += 1
+                event = {"kind": "ModelChanged", "model": {"id": echo}, "attr": "value", "new": found[1]}
+                for part in ({"msgid": f"e{self.n_updates}", "msgtype": "PATCH-DOC"}, {}, {"events": [event]}):
+                    await connection.write_message(json.dumps(part))
         self.n_lost += 1

@@ -8,16 +8,22 @@ from collections.abc import Callable
 SHORTEST_S = 0.1
 """A point is drawn some hundredths of a second after its frame was measured; more often is seen by nobody."""
 LONGEST_S = 2.0
-_REST = 5.0
+_REST = 3.0
 """All pages together use no more than about one part in so many of a core to find out what is new; telling the browsers
 of it takes about as long again."""
 _MEMORY = 0.9
 
 
 class Pace:
-    """The time between two updates of one page, by what they cost and by how many pages there are."""
+    """The time between two updates of one page, by what they cost and by how many pages there are.
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    Parameters
+    ----------
+    clock : callable
+        Core time, seconds: what other programs make an update wait is no reason to rest.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
         self._clock = clock
         self._n_pages = 0
         self._cost_s = 0.0
