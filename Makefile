@@ -42,7 +42,7 @@ faults: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.faults.figures
 
 faults-quick: $(VENV)/.installed-dev
-	@$(PYTEST) tests/faults -m "faults and not slow"
+	@$(PYTEST) tests/faults -m "faults and not slow" --numprocesses 2 --dist loadfile
 
 faults-night: $(VENV)/.installed-dev
 	@FAULTS_FRAMES=100000 $(PYTEST) tests/faults/test_mixed_night.py -m faults
