@@ -109,7 +109,9 @@ class MixedNight:
         self.injected["SIGSTOP of a worker"] += kill_all(self.watch.workers()[-1:], signal.SIGSTOP)
 
     def kill_night(self) -> None:
+        orphans = self.watch.workers()
         self.watch.kill()
+        kill_all(orphans, signal.SIGCONT)  # one that was stopped could not see that its night is gone
         self.injected["kill -9 of the night"] += 1
         self.watch.start()
 
