@@ -22,6 +22,7 @@ _TRANSFORM_PRECISION = 1e-7
 _NEARLY_AS_HIGH, _MOST_EXACT = 0.9, 12
 """Peaks of a grid whose exact height is found: those of this share of the highest one, and no more than so many."""
 _WORTH_A_LOOK = 0.3
+_IMPOSSIBLE = 1e-6
 _RIVAL_CHI_SQUARE = 9.0
 _SAME_PEAK = 0.7
 """Farther away, in 1/T, is another peak."""
@@ -272,6 +273,7 @@ def with_peak(
 ) -> PowerSpectrum:
     """Make a power spectrum of the variance that each frequency explains: its unit, its noise level, its peak."""
     normalisation, factor = scale
+    explained = _possible(series, moments, grid=grid, explained=explained)
     peak, fit, rival = _refined_peak(series, grid, explained)
     scatter_of_mean = fit.residual_rms / math.sqrt(moments.n_points)
     relative_to = moments.mean if moments.mean > 0.0 else math.nan
@@ -290,6 +292,18 @@ def with_peak(
         all_variance_power=moments.variance * factor,
         rival_frequency_hz=rival,
     )
+
+
+def _possible(series: TimeSeries, moments: Moments, *, grid: Grid, explained: FloatArray) -> FloatArray:
+    """Fit anew what cannot be: of few times, sine and cosine may be alike at a frequency, and the sums cancel."""
+    slack = _IMPOSSIBLE * moments.variance
+    wrong = np.flatnonzero(~((explained >= -slack) & (explained <= moments.variance + slack)))
+    if not len(wrong):
+        return explained
+    mended, weights = explained.copy(), 1.0 / series.flux_err**2
+    for row, frequency in zip(wrong, grid.frequency_hz()[wrong], strict=True):
+        mended[row] = fit_sinusoid(series.time_s, series.flux, weights=weights, frequency_hz=frequency).explained
+    return mended
 
 
 def _refined_peak(series: TimeSeries, grid: Grid, explained: FloatArray) -> tuple[float, Sinusoid, float]:
@@ -335,7 +349,7 @@ def _peaks(explained: FloatArray, first: int) -> _Peaks:
     """All from a row on that are at least half as high as the highest."""
     walled = np.concatenate([[-math.inf], explained[first:], [-math.inf]])
     is_peak = (walled[1:-1] >= walled[:-2]) & (walled[1:-1] >= walled[2:])
-    rows = first + np.flatnonzero(is_peak & (walled[1:-1] >= _WORTH_A_LOOK * walled.max()))
+    rows = first + np.flatnonzero(is_peak & (walled[1:-1] >= min(_WORTH_A_LOOK * walled.max(), walled.max())))
     inner = (rows > 0) & (rows < len(explained) - 1)
     low, top, high = (explained[np.clip(rows + way, 0, len(explained) - 1)] for way in (-1, 0, 1))
     off = np.where(inner, _top_of_parabola(low, top, high), 0.0)

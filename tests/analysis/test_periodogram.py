@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stream.analysis.periodogram import PowerSpectrum, lomb_scargle
 from stream.analysis.relative import relative_light_curve
 from stream.analysis.series import TimeSeries
-from stream.analysis.sinusoid import phase_lag
+from stream.analysis.sinusoid import fit_sinusoid, phase_lag
 from stream.errors import AnalysisError
 from stream.messages import FloatArray
 from tests.analysis.synthetic import Field
@@ -145,6 +145,19 @@ def test_repeated_times_do_not_stop_a_spectrum() -> None:
     time = np.repeat(np.arange(200.0), 2)
     spectrum = _spectrum(_sinusoid(time, 0.02, 0.01))
     assert spectrum.peak_frequency_hz == pytest.approx(0.135, abs=5e-5)
+
+
+def test_no_frequency_explains_less_than_nothing_where_sine_and_cosine_are_alike() -> None:
+    time = np.array([0.0, 1.0, 2.0, 1026.0, 2044.0])
+    flux = np.random.default_rng(5).uniform(0.9, 1.1, len(time))
+    spectrum = lomb_scargle(time, flux, np.full(len(time), 0.05))
+    exact = [
+        fit_sinusoid(time, flux, weights=np.full(len(time), 400.0), frequency_hz=each).explained
+        for each in spectrum.frequency_hz
+    ]
+    explained = spectrum.power / spectrum.all_variance_power * np.var(flux)
+    assert explained == pytest.approx(exact, rel=1e-3)
+    assert explained.min() >= 0.0
 
 
 @settings(max_examples=40, deadline=None)
