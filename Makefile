@@ -24,7 +24,7 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.browser.ensure_browser
 	@$(BIN)/python -c "import stream.pipeline"  # compiled once, and not by four test processes at a time
 	@$(PYTEST) -m "not clock and not faults" --numprocesses auto --maxprocesses 4 --dist loadfile
-	@$(PYTEST) -m clock --numprocesses 2 --dist loadfile
+	@$(PYTEST) -m clock --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks

@@ -181,7 +181,9 @@ def test_demo_runs_until_it_is_ended_and_ends_its_children(tmp_path: Path, end: 
     assert "The page is at http://localhost:4711/" in said
     assert f"opticam-live serve {out}" in said
     assert ("watching ended in order" in said) == (watcher is WATCHER)
-    assert (out / "arguments").read_text() == (f"{frames} --out {out} --target 131,115 --port 0 --parent {demo.pid}")
+    assert (out / "arguments").read_text() == (
+        f"{frames} --out {out} --target 131,115 --port 0 --parent {demo.pid} --host localhost"
+    )
     truth = load_truth(frames)
     assert len(truth.summary.frames["file"]) == len(list(frames.glob("*.fit")))
 
@@ -194,7 +196,7 @@ def test_demo_ends_by_itself_and_its_backlog_lies_in_the_past(tmp_path: Path) ->
     unix_s = (load_truth(out / FRAMES_FOLDER).column("time_mjd_utc", "2:r")[:, 0] - 40587.0) * 86400.0
     assert (unix_s[:N_BACKLOG] < started + 0.1).all()
     assert unix_s[-1] > started
-    assert (out / "arguments").read_text().endswith(f"--port 0 --parent {os.getpid()}")
+    assert (out / "arguments").read_text().endswith(f"--port 0 --parent {os.getpid()} --host localhost")
 
 
 def test_demo_says_when_the_watching_process_failed(tmp_path: Path) -> None:
