@@ -50,7 +50,7 @@ class Plan:
     noise_frames: int = 0
 
 
-FULL = Plan(tuple(all_cases()), (1, 2), 1800, ((3.0, 90), (30.0, 1200), (100.0, 1500)), 3, 600, 600)
+FULL = Plan(tuple(all_cases()), (1, 2), 4500, ((3.0, 90), (30.0, 1200), (100.0, 1500)), 3, 600, 600)
 SHORT = Plan(QUICK, (2,), 600, ((30.0, 240),))
 PARTS = ("stages", "rate", "latency", "start-up", "length", "noise")
 

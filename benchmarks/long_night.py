@@ -24,7 +24,7 @@ from benchmarks.running import ProcessUse, RunningNight, answer_time, end, n_out
 from benchmarks.sections import Section
 from benchmarks.service import WARM_UP_FRAMES, LatencySeries, LiveNight
 from benchmarks.sinks import CommitBench
-from benchmarks.viewer import Viewer
+from benchmarks.viewers import Viewers
 from simulator.settings import key_of_filter
 from stream.messages import FrameArrived, FrameMeasured
 from stream.night.ledger import LEDGER_FILE, Ledger, LedgerReader
@@ -83,7 +83,7 @@ class Look:
     alone_ms, core_ms : float
         Core time a second without and with the viewer, milliseconds.
     refreshes_per_s : float
-        How often the viewer was sent something.
+        How often the viewer was sent an update and had drawn it.
     """
 
     n_rows: int
@@ -195,11 +195,11 @@ def measure_long_night(cameras: Cameras, root: Path, *, live_frames: int, n_rows
 
 def _look_at(night: RunningNight, writer: LiveNight, alone: LatencySeries, n_frames: int) -> Look:
     """Go on with the night under the eyes of a viewer."""
-    with Viewer(read_run_file(night.out).page or "") as viewer:
+    with Viewers(read_run_file(night.out).page or "", 1) as viewers:
         writer.measure(_LIVE_RATE, N_CAMERAS * _FRAMES_TO_SETTLE)  # what is made when it is first looked at
-        viewer.count_anew()
+        n_before = viewers.n_updates
         series = writer.measure(_LIVE_RATE, n_frames)
-        refreshes = viewer.n_refreshes / n_frames * _LIVE_RATE
+        refreshes = (viewers.n_updates - n_before) / n_frames * _LIVE_RATE
     alone_ms, core_ms = (_LIVE_RATE * one.core_ms["page"] for one in (alone, series))
     return Look(n_outcomes(night.out), alone_ms, core_ms, refreshes)
 
@@ -263,8 +263,8 @@ def look_section(night: LongNight) -> Section:
     """The table of what a refresh costs the page."""
     texts = (
         "The process of the page on those two nights at 30 frames/s, without a viewer and with one that takes all that "
-        "it is sent and draws nothing: core time a second, milliseconds. *refresh* is the difference over the number "
-        "of refreshes that the viewer was sent.",
+        "it is sent and says at once that it is drawn: core time a second, milliseconds. *refresh* is the difference "
+        "over the number of updates that were sent to it.",
     )
     columns = ("rows", "nobody looks", "one viewer", "refreshes/s", "refresh ms")
     rows = tuple(

@@ -27,9 +27,9 @@ from stream.night.supervisor import child_environment
 from stream.processes import end_with_parent
 
 _LEFT_PREFIX, _LEFT_SUFFIX = ".stacked-", ".npy"
-_LONGEST_S = 60.0
+_LONGEST_S = 120.0
 _LOOK_S = 0.02
-_NICE = 5
+_NICE = 10
 _FAILED = 1
 _ERROR = "error: "
 _PROGRAM = (sys.executable, "-m", "stream.night.catalog_files")
