@@ -90,11 +90,11 @@ def test_a_drawing_that_hangs_is_ended_and_the_next_one_begins(
     writer.check(now_s)
     writer.write(catalog.key, "second")
     first = writer._process
-    writer.check(now_s + 30.0)
+    writer.check(now_s + 0.5 * catalog_files._LONGEST_S)
     assert first is not None
     assert writer._process is first
     with caplog.at_level(logging.WARNING, "stream"):
-        writer.check(now_s + 61.0)
+        writer.check(now_s + catalog_files._LONGEST_S + 1.0)
     (sentence,) = caplog.messages
     assert sentence.startswith(
         "the files of the catalogs of 1:g were not all written: their process ended with status -9"
