@@ -208,9 +208,9 @@ class Feed(Chooser):
         """What the night says of each source of a key; None until it is made. Kept up to date as `curves`."""
         return self._stars.stars(key)
 
-    def focus(self, stars: Sequence[Star], frames: Mapping[str, Columns]) -> FocusView:
+    def focus(self, stars: Sequence[Star], frames: Mapping[str, Columns], versions: Mapping[str, str]) -> FocusView:
         """Widths of some stars on the frames that are given; see `FocusDesk.view`."""
-        return self._focus.view(stars, frames)
+        return self._focus.view(stars, frames, versions)
 
     def picture(self, key: str) -> Picture | None:
         """Return the newest picture of a key; None where no frame can be read any more."""

@@ -30,6 +30,7 @@ _REST, _LONGEST_PAUSE_S = 1.0, 0.3
 """Pauses as long as the work before them, so that a night that is being reduced keeps its cores."""
 _NEWEST_EACH_MS = 1000.0
 _MOST_POINTS = 4 * MAX_FRAMES
+_NO_VERSIONS: Mapping[str, str] = {}
 _log = logging.getLogger(__name__)
 
 
@@ -126,13 +127,16 @@ class FocusDesk:
         self._out, self._executor, self._clock = out, executor, clock
         self._lock = threading.Lock()
         self._stars: dict[Star, _Star] = {}
+        self._versions: dict[str, str] = {}
         self._frames: dict[str, tuple[FloatArray, IntArray]] = {}
         self._gone: dict[str, set[int]] = {}
         self._sentence = ""
         self._future: Future[None] | None = None
         self._stopping = threading.Event()
 
-    def view(self, stars: Sequence[Star], frames: Mapping[str, Columns]) -> FocusView:
+    def view(
+        self, stars: Sequence[Star], frames: Mapping[str, Columns], versions: Mapping[str, str] = _NO_VERSIONS
+    ) -> FocusView:
         """What is known of some stars by now; more is read as long as this is called. Safe on any thread.
 
         Parameters
@@ -141,8 +145,13 @@ class FocusDesk:
             Key and number.
         frames : mapping of key to columns
             ``x``, milliseconds since 1970, and ``frame_id`` of the frames there are, in order of time.
+        versions : mapping of key to str
+            Of the catalogs that the numbers mean; what was read by those of another catalog is forgotten.
         """
         with self._lock:
+            for key in [key for key, version in versions.items() if self._versions.get(key, version) != version]:
+                self._forget(key)
+            self._versions.update(versions)
             for key, columns in frames.items():
                 self._frames[key] = columns["x"], columns["frame_id"].astype(np.int64)
             for star in stars:
@@ -155,6 +164,11 @@ class FocusDesk:
     def stop(self) -> None:
         """Read no more."""
         self._stopping.set()
+
+    def _forget(self, key: str) -> None:
+        """Another catalog gives its numbers to other stars."""
+        self._stars = {star: kept for star, kept in self._stars.items() if star[0] != key}
+        self._gone.pop(key, None)
 
     def _view(self, stars: Sequence[Star]) -> FocusView:
         read = {key: set[int]() for key, _number in stars}
@@ -216,8 +230,11 @@ class FocusDesk:
             numbers = self._numbers(key)
             times_ms, frame_ids = self._frames[key]
             time_ms = float(times_ms[np.flatnonzero(frame_ids == frame_id)[0]])
-        widths = read_widths(reader, frame_id, numbers)
+            version = self._versions.get(key, "")
+        widths = read_widths(reader, frame_id, numbers, version=version)
         with self._lock:
+            if version != self._versions.get(key, ""):
+                return True
             if widths is None:
                 self._gone.setdefault(key, set()).add(frame_id)
             for number, width in zip(numbers, widths if widths is not None else (), strict=False):
@@ -229,13 +246,15 @@ class FocusDesk:
         return True
 
 
-def read_widths(reader: LedgerReader, frame_id: int, numbers: Sequence[int]) -> FloatArray | None:
+def read_widths(reader: LedgerReader, frame_id: int, numbers: Sequence[int], *, version: str = "") -> FloatArray | None:
     """Widths of some stars on one frame, pixels; None if the frame is no longer there or was not measured.
 
     Parameters
     ----------
     numbers : sequence of int
         Of the sources, from 1.
+    version : str
+        Of the catalog that the numbers mean: measured by another one is not measured. Empty for any.
 
     Raises
     ------
@@ -245,7 +264,7 @@ def read_widths(reader: LedgerReader, frame_id: int, numbers: Sequence[int]) -> 
     from stream.measure.star_widths import measure_star_widths
 
     outcome = reader.outcome(frame_id)
-    if not isinstance(outcome, FrameMeasured):
+    if not isinstance(outcome, FrameMeasured) or version not in ("", outcome.catalog_version):
         return None
     positions = outcome.source_table()[:2].T
     rows = np.array(numbers) - 1

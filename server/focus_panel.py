@@ -175,7 +175,8 @@ class FocusPanel:
             self._say("<span class='why'>The widths of the stars appear here with the first measured frames.</span>")
             return
         frames = {key: each.strips["fwhm_px"] for key, each in conditions.items()}
-        found = self._feed.focus(self._stars, frames)
+        versions = {key: shown.catalog.version for key, shown in view.keys.items()}
+        found = self._feed.focus(self._stars, frames, versions)
         self._say(focus_text(found, view.keys, frames))
         times = np.concatenate([columns["x"] for columns in frames.values()] or [np.empty(0)])
         if len(times):

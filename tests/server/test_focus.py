@@ -112,6 +112,21 @@ def test_nothing_is_read_that_nobody_looks_at_any_more(night: FakeNight) -> None
         assert desk.view([(KEYS[1], 1)], {}).stars[(KEYS[1], 1)]["time_ms"].size == 0
 
 
+def test_numbers_of_another_catalog_are_other_stars(night: FakeNight) -> None:
+    frames = {KEY: frames_of(night, KEY)}
+    right, other = {KEY: f"catalog-{KEY}"}, {KEY: "of a second set of measurements"}
+    with ThreadPoolExecutor(1) as executor:
+        desk = FocusDesk(night.out, executor)
+        wait_for(lambda: desk.view([(KEY, 1)], frames, right).n_read == 2)
+        view = desk.view([(KEY, 1)], frames, other)
+        assert view.stars[(KEY, 1)]["time_ms"].size == 0
+        # What is in the ledger was measured by the first catalog: its place of star 1 is that of another star.
+        wait_for(lambda: desk.view([(KEY, 1)], frames, other).n_gone == 3)
+        assert desk.view([(KEY, 1)], frames, other).n_read == 0
+        wait_for(lambda: desk.view([(KEY, 1)], frames, right).n_read == 2)
+        desk.stop()
+
+
 def test_a_ledger_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
     frames = {KEY: {"x": np.array([0.0]), "frame_id": np.array([1.0])}}
     with ThreadPoolExecutor(1) as executor:
