@@ -8,14 +8,19 @@
 # make faults-night   an eight-hour night of 100,000 frames at full speed with faults of all kinds
 # make screenshots   pictures of the page for the documentation, into docs/images
 # make lint   style and types
+# make audit  asks whether weaknesses are known of what the locks pin
+# make lock   renews the locks from pyproject.toml; UPGRADE=--upgrade takes the newest versions
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # One thread a process: the tests and the workers that they start share the cores among them.
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Nothing is installed but the files whose hashes stand in the locks, and nothing is built that brings tools of its own.
+PIP := -m pip --disable-pip-version-check --quiet install
+LOCKED := $(PIP) --require-hashes --only-binary=:all: --requirement
+TOOLS := $(VENV)/tools/bin
 
-.PHONY: demo test bench bench-quick soak faults faults-quick faults-night screenshots lint format clean
+.PHONY: demo test bench bench-quick soak faults faults-quick faults-night screenshots lint audit lock format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/opticam-live demo
@@ -56,6 +61,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+audit: $(VENV)/.installed $(VENV)/tools/.installed
+	@$(BIN)/python -m tests.supply.audit $(TOOLS)/pip-audit
+
+lock: $(VENV)/.installed $(VENV)/tools/.installed
+	@$(BIN)/python -m tests.supply.lock $(TOOLS)/uv $(UPGRADE)
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -63,16 +74,22 @@ format: $(VENV)/.installed-dev
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-artifacts
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml locks/run.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; name one with: make PYTHON=python3.12")'
 	@echo "Setting up $(VENV): this takes a few minutes the first time."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --constraint constraints.txt --editable .
+	@$(BIN)/python $(LOCKED) locks/run.txt
+	@$(BIN)/python $(PIP) --no-index --no-deps --no-build-isolation --editable .
 	@echo "Compiling the inner loops for this machine."
 	@$(BIN)/python -c "import stream.pipeline"
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt
 	@echo "Installing what tests and checks need."
-	@$(PIP) install --constraint constraints.txt --editable ".[test,lint]"
+	@$(BIN)/python $(LOCKED) locks/dev.txt
+	@touch $@
+
+$(VENV)/tools/.installed: $(VENV)/.installed locks/tools.txt
+	@test -x $(TOOLS)/python || $(BIN)/python -m venv $(VENV)/tools
+	@$(TOOLS)/python $(LOCKED) locks/tools.txt
 	@touch $@
