@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -12,38 +13,67 @@ from pathlib import Path
 
 from stream.frame_names import is_frame_name
 
-__all__ = ["FolderScan", "is_frame_name", "refusal_of", "safe_name", "status_of"]
+__all__ = ["FolderScan", "is_frame_name", "mtime_ns_of", "refusal_of", "safe_name", "status_of"]
 
 _YIELD_EVERY = 500
 _KNOWN_S = 1.0
+_LONGEST_ESCAPED = 4000
+_LATEST_NS = 2**63 - 1  # the largest number of a ledger; file systems go on for centuries after it
 
 _log = logging.getLogger(__name__)
 
 
 def safe_name(relative: str) -> str:
-    """Path as it stands in the ledger: itself, or with escapes where it holds what cannot be printed or encoded."""
+    """Path as it stands in the ledger: itself, or with escapes where it holds what cannot be printed or encoded.
+
+    One with escapes stands in quotes, so that no other file can have it for its name: a frame ends in no quote.
+    """
     if relative.isprintable():
         return relative
-    escaped = os.fsencode(relative).decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in escaped)
+    content = os.fsencode(relative)
+    escaped = content.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    escaped = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in escaped)
+    if len(escaped) > _LONGEST_ESCAPED:  # no message between the processes of a night is longer
+        escaped = f"{escaped[:_LONGEST_ESCAPED]}...{hashlib.sha256(content).hexdigest()[:16]}"
+    return f"'{escaped}'"
 
 
 def refusal_of(folder: Path, relative: str) -> str | None:
-    """Why a file must not be opened, in one sentence; None if it may be."""
+    """Why a file must not be opened, in one sentence; None if it may be, or is gone.
+
+    A link is followed to a file within the folder alone: what lies outside is not a frame of this night, and whoever
+    writes into the folder would choose what else this program reads.
+    """
     name = safe_name(relative)
     if name != relative:
         return f"{name}: a file name of printable characters is required"
-    path = folder / relative
     try:
-        if stat.S_ISREG(status_of(folder, relative, follow=False).st_mode):
+        own_mode = status_of(folder, relative, follow=False).st_mode
+        if stat.S_ISREG(own_mode):
             return None
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    if not path.is_file():
-        return f"{name} is not a regular file" if os.path.lexists(path) else None
-    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+    except OSError as error:
+        return f"{name} cannot be looked at: {error.strerror}"
+    if stat.S_ISLNK(own_mode):
+        return _refusal_of_link(folder, name)
+    return f"{name} is not a regular file"
+
+
+def _refusal_of_link(folder: Path, name: str) -> str | None:
+    try:
+        mode = status_of(folder, name).st_mode
+    except OSError as error:  # a loop, an end that is not there or must not be seen
+        return f"{name} is a link that cannot be followed: {error.strerror}"
+    # Not Path.resolve: it raises over loops, and the link may have become one by now.
+    if not Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder)):
         return f"{name} is a link to a file outside of the night's folder"
-    return None
+    return None if stat.S_ISREG(mode) else f"{name} is not a regular file"
+
+
+def mtime_ns_of(status: os.stat_result) -> int:
+    """Modification time as it stands in the ledger, nanoseconds since 1970; of files of the far future the latest."""
+    return max(-_LATEST_NS, min(status.st_mtime_ns, _LATEST_NS))
 
 
 def status_of(folder: Path, relative: str, *, follow: bool = True) -> os.stat_result:
@@ -65,7 +95,7 @@ class FolderScan:
     """
 
     def __init__(self, folder: Path, *exclude: Path, full_every: int = 15) -> None:
-        self._folder, self._exclude = folder, frozenset(path.resolve() for path in exclude)
+        self._folder, self._exclude = folder, frozenset(_real(path) for path in exclude)
         self._excluded_names = frozenset(path.name for path in self._exclude)
         self._full_every = full_every
         self._mtime_ns: dict[str, int] = {}
@@ -99,13 +129,13 @@ class FolderScan:
     def _is_folder_searched(self, parts: tuple[str, ...]) -> bool:
         if any(part.startswith(".") or is_frame_name(part) for part in parts):
             return False
-        place = self._folder.joinpath(*parts).resolve()
+        place = _real(self._folder.joinpath(*parts))
         is_excluded = bool(parts) and any(place.is_relative_to(excluded) for excluded in self._exclude)
-        return place == self._folder.resolve().joinpath(*parts) and not is_excluded
+        return place == _real(self._folder).joinpath(*parts) and not is_excluded
 
     def _is_excluded(self, name: str, path: str | Path) -> bool:
         """Whether a file or folder is left out; its name alone tells of most that it is not, without a look at it."""
-        return name in self._excluded_names and Path(path).resolve() in self._exclude
+        return name in self._excluded_names and _real(path) in self._exclude
 
     def _list(self, relative: str) -> Iterator[str]:
         path = self._folder / relative
@@ -153,3 +183,8 @@ class FolderScan:
         if relative == "" and self.is_reachable:
             _log.warning("folder %s cannot be read: %s", self._folder, error)
             self.is_reachable = False
+
+
+def _real(path: str | Path) -> Path:
+    """Where a path leads; unlike `Path.resolve` without an error where links go round in a circle."""
+    return Path(os.path.realpath(path))

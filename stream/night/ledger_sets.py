@@ -10,17 +10,29 @@ from pathlib import Path
 from stream.config import Recipe, recipe_differences, recipe_from_toml
 from stream.errors import ConfigurationError, Reason, RecipeMismatchError
 from stream.frame_names import file_of
+from stream.night.folder_scan import mtime_ns_of
 
-REOPENED_FOR = frozenset({Reason.EMPTY, Reason.NOT_FITS, Reason.TRUNCATED, Reason.UNREADABLE})
-"""Reasons of rejection that a file which is completed later may refute."""
+REOPENED_FOR = frozenset({Reason.DISAPPEARED, Reason.EMPTY, Reason.NOT_FITS, Reason.TRUNCATED, Reason.UNREADABLE})
+"""Reasons of rejection that a file which is completed later, or is back, may refute."""
+
+FileStamp = tuple[int, int]
+"""Size in bytes and modification time in nanoseconds of a file."""
 
 SAME_TIME_NS = 2_000_000_000
 """Copies between file systems keep modification times to two seconds at worst."""
 
 _REASONS = ", ".join(f"'{reason}'" for reason in sorted(REOPENED_FOR))
+_GONE = f"outcome.reason = '{Reason.DISAPPEARED}'"
+# A file that was not there is another one as soon as it is, whatever its size and time.
+_SIZE = f"CASE WHEN {_GONE} THEN -1 ELSE frame.size_bytes END"
+_TIME = f"CASE WHEN {_GONE} THEN -1 ELSE frame.mtime_ns END"
 _SELECT_REOPENABLE = f"""
-SELECT frame.path, frame.frame_id, frame.size_bytes, frame.mtime_ns FROM outcome JOIN frame USING (frame_id)
+SELECT frame.path, frame.frame_id, {_SIZE}, {_TIME} FROM outcome JOIN frame USING (frame_id)
 WHERE outcome.set_id = ? AND outcome.state = 'rejected' AND outcome.reason IN ({_REASONS})
+"""
+_SELECT_KNOWN = f"""
+SELECT frame.frame_id, {_SIZE}, {_TIME}, outcome.state FROM frame LEFT JOIN outcome
+    ON outcome.frame_id = frame.frame_id AND outcome.set_id = ? WHERE frame.path = ?
 """
 _SELECT_FINAL_FILES = f"""
 SELECT path, size_bytes, mtime_ns FROM frame WHERE NOT EXISTS
@@ -30,11 +42,22 @@ SELECT path, size_bytes, mtime_ns FROM frame WHERE NOT EXISTS
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """A file as it was when it was rejected: its number in the ledger, size and modification time."""
+    """A file as it was when it arrived.
+
+    Attributes
+    ----------
+    frame_id : int
+        Its number in the ledger.
+    size_bytes, mtime_ns : int
+        Negative for one that was gone when it was to be read.
+    state : str or None
+        Of its frame: measured, rejected, or none yet.
+    """
 
     frame_id: int
     size_bytes: int
     mtime_ns: int
+    state: str | None = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +119,21 @@ def reopenable_file(connection: sqlite3.Connection, set_id: int, path: str) -> K
     return None if row is None else KnownFile(*row[1:])
 
 
-def refuse_other_folder(connection: sqlite3.Connection, folder: Path, path: Path) -> None:
+def known_frame(connection: sqlite3.Connection, set_id: int, path: str) -> KnownFile | None:
+    """What the ledger says of the file of a frame; None if it does not know the frame."""
+    row = connection.execute(_SELECT_KNOWN, (set_id, path)).fetchone()
+    return None if row is None else KnownFile(*row)
+
+
+def refuse_other_folder(connection: sqlite3.Connection, folder: Path, path: Path) -> list[tuple[int, str]]:
     """Make sure that a folder other than the night's own holds its files: a folder may be moved, not exchanged.
 
     Files that are gone are passed over, unless all are; so are those that were not complete when they were seen.
+
+    Returns
+    -------
+    list of tuple of int and str
+        Modification time, nanoseconds, and path of the frames whose file lost the fractions of its time by the move.
 
     Raises
     ------
@@ -108,9 +142,10 @@ def refuse_other_folder(connection: sqlite3.Connection, folder: Path, path: Path
     """
     row = connection.execute("SELECT value FROM night WHERE name = 'folder'").fetchone()
     if row is None or row[0] == str(folder):
-        return
+        return []
     belongs = f"{path.parent} belongs to the frames of {row[0]}: take another output folder for those of {folder}"
     n_known = n_there = 0
+    moved: list[tuple[int, str]] = []
     for name, size_bytes, mtime_ns in connection.execute(_SELECT_FINAL_FILES):
         n_known += 1
         try:
@@ -118,7 +153,10 @@ def refuse_other_folder(connection: sqlite3.Connection, folder: Path, path: Path
         except OSError:
             continue
         n_there += 1
-        if found.st_size != size_bytes or abs(found.st_mtime_ns - mtime_ns) > SAME_TIME_NS:
+        if found.st_size != size_bytes or abs(mtime_ns_of(found) - mtime_ns) > SAME_TIME_NS:
             raise ConfigurationError(f"{belongs} ({name} is another file there)")
+        if found.st_mtime_ns != mtime_ns:
+            moved.append((found.st_mtime_ns, name))
     if n_known and not n_there:
         raise ConfigurationError(f"{belongs} (none of its {n_known} files is there)")
+    return moved

@@ -4,8 +4,8 @@ A file is complete when its header and data bytes are all there (padding may be 
 in, or its size and modification time have held still for a moment. A file that stays incomplete arrives after a
 time-out all the same; the worker then says what is wrong with it. Folders below the night's folder are searched too.
 
-A file that was rejected because it was not complete is taken again once it has changed. While a backlog is looked
-through, files that were just closed go first.
+A file that has another size or modification time than when it arrived is taken again, once it is complete: it was
+rejected because it was not, or was corrected. While a backlog is looked through, files that were just closed go first.
 
 A file of several frames (extensions, planes of a cube) arrives as a whole, once all of it is there: every frame of it
 under a name of its own. After a restart such a file is listed again, and what the ledger has already is left out.
@@ -24,14 +24,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 from stream.errors import FrameIncompleteError, FrameRejectedError
+from stream.frame_names import parse_frame_name
 from stream.instruments import Instrument
 from stream.measure.compressed import gzip_ends, is_gzip
 from stream.measure.frames import FramePeek, list_frames
 from stream.messages import FrameArrived
 from stream.night.folder_events import FolderEvents
-from stream.night.folder_scan import FolderScan, refusal_of, safe_name, status_of
+from stream.night.folder_scan import FolderScan, mtime_ns_of, refusal_of, safe_name, status_of
 from stream.night.later_looks import LaterLooks
-from stream.night.ledger_sets import KnownFile
+from stream.night.ledger_sets import FileStamp, KnownFile
 
 _CHECK_EVERY_S, _NOTICE_EVERY_S = 0.05, 0.2
 _SCAN_SHARE = 0.1
@@ -106,8 +107,8 @@ class Watcher:
         Folder of the outputs, and what else is no frame of the sky.
     deliver : callable
         Called in the watcher's thread.
-    known : set of str
-        Names, as of `safe_name`, that the ledger has already.
+    known : mapping of path to FileStamp
+        Frames that the ledger has already, by their names as of `safe_name`, with their files as they were.
     reopenable : mapping of path to KnownFile
         Those among them that were rejected as incomplete.
     """
@@ -119,14 +120,16 @@ class Watcher:
         *,
         exclude: Path | tuple[Path, ...],
         deliver: Deliver,
-        known: set[str],
+        known: Mapping[str, FileStamp],
         reopenable: Mapping[str, KnownFile] = MappingProxyType({}),
         settings: WatchSettings | None = None,
     ) -> None:
         self._folder, self._instrument = folder, instrument
         self._settings = settings or WatchSettings()
-        self._deliver, self._known = deliver, known
-        self._later = LaterLooks(folder, reopenable)
+        self._deliver = deliver
+        plain = {path: stamp for path, stamp in known.items() if parse_frame_name(path).hdu is None}
+        self._later = LaterLooks(folder, plain, reopenable)
+        self._known_parts = {path: stamp for path, stamp in known.items() if path not in plain}
         self._scan = FolderScan(folder, *(exclude if isinstance(exclude, tuple) else (exclude,)))
         self._closed: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._created: deque[str] = deque()
@@ -214,11 +217,10 @@ class Watcher:
         if self._events is not None:
             self._events.renew()  # before the listing: what comes after it has its events
         for name in self._scan.new_names():
-            if safe_name(name) not in self._known:
+            if safe_name(name) not in self._later:
                 self._candidates.setdefault(name, _Candidate())
-        for name in self._later.others():
+        for name in self._later.others(all_files=self._settings.finite):
             self._candidates.setdefault(name, _Candidate(again=True))
-        self._later.log_changes()
 
     def _take_hints(self, wait_s: float) -> list[str]:
         """Make candidates of the files that were hinted at, after waiting for one; return the closed ones."""
@@ -235,7 +237,7 @@ class Watcher:
 
     def _note_hint(self, name: str, *, closed: bool) -> bool:
         """Make a candidate of a file, unless it has arrived and is still the same; whether it is one."""
-        is_known = safe_name(name) in self._known
+        is_known = safe_name(name) in self._later
         if not name or (is_known and not self._later.is_another(name)):
             return False
         candidate = self._candidates.setdefault(name, _Candidate(again=is_known))
@@ -253,15 +255,15 @@ class Watcher:
     def _check_one(self, name: str) -> list[Arrival]:
         """What arrives with a file, which is no candidate then; nothing if it is not complete."""
         candidate = self._candidates.get(name)
-        found = self._check(name, candidate) if candidate is not None else None
+        found = self._checked(name, candidate) if candidate is not None else None
         if candidate is not None and candidate.gone:
             del self._candidates[name]
         if candidate is None or found is None:
             return []
+        stamp = (candidate.size_bytes, candidate.mtime_ns)
         # The ledger knows which frames of a file that is taken again are open.
-        arrived = [one for one in found if candidate.again or one.message.path not in self._known]
-        self._known.add(safe_name(name))
-        self._later.note_arrival(name, candidate.size_bytes, candidate.mtime_ns)
+        arrived = [one for one in found if candidate.again or self._known_parts.get(one.message.path) != stamp]
+        self._later.note_arrival(safe_name(name), stamp)
         del self._candidates[name]
         return arrived
 
@@ -280,21 +282,33 @@ class Watcher:
         if arrived:
             self._deliver(_in_order(arrived), False)
 
+    def _checked(self, name: str, candidate: _Candidate) -> list[Arrival] | None:
+        """The same as `_check`; a file over which this program itself fails arrives with that for its reason."""
+        try:
+            return self._check(name, candidate)
+        except Exception as error:  # noqa: BLE001  (one file must not end the night)
+            _log.exception("file %s", safe_name(name))
+            sentence = f"{safe_name(name)}: an error in opticam-live itself, {type(error).__name__}: {error}"
+            return [Arrival(FrameArrived(safe_name(name), 0, 0, time.time()), sentence)]
+
     def _check(self, name: str, candidate: _Candidate) -> list[Arrival] | None:
         """Return what arrived if the file has arrived; note if it is gone."""
         refusal = refusal_of(self._folder, name)
         try:
             status = status_of(self._folder, name, follow=refusal is None)
-        except OSError:
-            candidate.gone = True
-            return None
-        message = FrameArrived(safe_name(name), status.st_size, status.st_mtime_ns, time.time())
+        except OSError as error:
+            if refusal is None or isinstance(error, FileNotFoundError):
+                candidate.gone = True
+                return None
+            return [Arrival(FrameArrived(safe_name(name), 0, 0, time.time()), refusal)]
+        mtime_ns = mtime_ns_of(status)
+        message = FrameArrived(safe_name(name), status.st_size, mtime_ns, time.time())
         if refusal is not None:
             return [Arrival(message, refusal)]
         now_s = time.monotonic()
-        if (candidate.size_bytes, candidate.mtime_ns) != (status.st_size, status.st_mtime_ns):
-            candidate.was_old = candidate.mtime_ns < 0 and time.time() - status.st_mtime > self._settings.old_s
-            candidate.size_bytes, candidate.mtime_ns = status.st_size, status.st_mtime_ns
+        if (candidate.size_bytes, candidate.mtime_ns) != (status.st_size, mtime_ns):
+            candidate.was_old = candidate.size_bytes < 0 and time.time() - status.st_mtime > self._settings.old_s
+            candidate.size_bytes, candidate.mtime_ns = status.st_size, mtime_ns
             candidate.still_since_s, candidate.incomplete = now_s, False
         still_s = now_s - candidate.still_since_s
         return self._arrivals(name, candidate, message, still_s)

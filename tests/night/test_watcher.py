@@ -239,8 +239,8 @@ def test_files_that_must_not_be_opened_arrive_with_the_reason(tmp_path: Path) ->
     assert {arrival.message.path: arrival.refusal for arrival in inbox.arrivals} == {
         "link.fit": "link.fit is a link to a file outside of the night's folder",
         "pipe.fit": "pipe.fit is not a regular file",
-        "two\\nlines.fit": "two\\nlines.fit: a file name of printable characters is required",
-        "caf\\xe9.fit": "caf\\xe9.fit: a file name of printable characters is required",
+        "'two\\nlines.fit'": "'two\\nlines.fit': a file name of printable characters is required",
+        "'caf\\xe9.fit'": "'caf\\xe9.fit': a file name of printable characters is required",
     }
 
 
@@ -342,7 +342,7 @@ def test_a_watcher_that_scans_seldom_follows_the_events_of_a_folder_that_is_back
 
 def test_a_safe_name_is_the_name_itself_wherever_it_can_be() -> None:
     assert safe_name("Nacht 1/größe.fit") == "Nacht 1/größe.fit"
-    assert safe_name("a\tb.fit") == "a\\tb.fit"
+    assert safe_name("a\tb.fit") == "'a\\tb.fit'"
 
 
 def test_a_file_that_is_gone_is_not_refused(tmp_path: Path) -> None:
