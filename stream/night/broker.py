@@ -240,7 +240,8 @@ class Broker:
         for frame in self._ledger.enter([arrival.message for arrival in arrivals]):
             arrival = by_path[frame.path]
             self._monitor.note_arrival(frame.frame_id, arrival.message.arrived_unix_s)
-            if self.alerts is not None:
+            if self.alerts is not None and self._ledger.standing(frame.frame_id) is None:
+                # The times of a file that was completed or corrected later say nothing of camera and clock.
                 self.alerts.note_arrival(frame.frame_id, arrival.message)
             self._tell(FrameEntered(frame, arrival.message.key, arrival.message.time_mjd_utc, arrival.refusal))
 
@@ -303,9 +304,9 @@ class Broker:
         if not self._outcomes:
             return
         outcomes, self._outcomes = self._outcomes, []
-        n_replaced = sum(self._ledger.is_reopened(outcome.frame_id) for outcome in outcomes)
+        standing = {outcome.frame_id: self._ledger.standing(outcome.frame_id) for outcome in outcomes}
         committed = self._ledger.commit(outcomes)
-        self._monitor.note_replaced(n_replaced)
+        self._note_replaced(outcomes, committed, standing)
         for outcome in committed:
             if isinstance(outcome, FrameRejected) and outcome.reason in REOPENED_FOR:
                 self._watch_again(outcome.path)
@@ -320,6 +321,22 @@ class Broker:
             self._publish(b"measured" if isinstance(outcome, FrameMeasured) else b"rejected", outcome)
         if self.alerts is not None:
             self.alerts.note_outcomes(committed)
+        changed = self._ledger.take_changed(outcomes)
+        if changed:
+            self._enter([Arrival(message) for message in changed])
+
+    def _note_replaced(
+        self,
+        outcomes: list[FrameMeasured | FrameRejected],
+        committed: list[FrameMeasured | FrameRejected],
+        standing: dict[int, str | None],
+    ) -> None:
+        replaced = [standing[outcome.frame_id] for outcome in committed]
+        self._monitor.note_replaced(replaced.count("measured"), replaced.count("rejected"))
+        taken = {outcome.frame_id for outcome in committed}
+        for outcome in outcomes:
+            if isinstance(outcome, FrameRejected) and outcome.frame_id not in taken and standing[outcome.frame_id]:
+                _log.warning("%s keeps its measurement: it was overwritten, but %s", outcome.path, outcome.sentence)
 
     def _watch_again(self, path: str) -> None:
         known = self._ledger.reopenable_file(path)

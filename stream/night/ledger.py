@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -35,12 +36,24 @@ from stream.night.ledger_alerts import TABLE as ALERT_TABLE
 from stream.night.ledger_alerts import read_alerts, write_alerts
 from stream.night.ledger_reader import LedgerReader
 from stream.night.ledger_schema import LEDGER_FILE, LedgerCounts, UnfinishedFrame
-from stream.night.ledger_sets import KnownFile
+from stream.night.ledger_sets import FileStamp, KnownFile
 
 __all__ = ["LEDGER_FILE", "Ledger", "LedgerCounts", "LedgerReader", "UnfinishedFrame"]
 
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reopened:
+    """A frame that is measured again: the file as it is now, and the state of the outcome that stands until then."""
+
+    arrival: FrameArrived
+    state: str
+
+
+def _stamp_of(arrival: FrameArrived) -> FileStamp:
+    return arrival.size_bytes, arrival.mtime_ns
 
 
 class Ledger:
@@ -87,7 +100,8 @@ class Ledger:
         catalogs: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._path, self._recipe = out / LEDGER_FILE, recipe
-        self._reopened: dict[int, FrameArrived] = {}
+        self._reopened: dict[int, _Reopened] = {}
+        self._changed: dict[int, FrameArrived] = {}
         self.on_busy: Callable[[str], bool] = lambda sentence: False
         try:
             self._connection = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
@@ -120,8 +134,8 @@ class Ledger:
     def enter(self, arrivals: Sequence[FrameArrived]) -> list[FrameToMeasure]:
         """Give each file that was never seen its number; files that the ledger knows are left out.
 
-        A file that was rejected as incomplete and is another one since is taken again: it keeps its number, and its
-        old outcome until the new one is committed.
+        A file that is another one since it has its outcome is taken again: it keeps its number, and its old outcome
+        until the new one is committed. One that changed before it has its outcome is left to `take_changed`.
 
         Raises
         ------
@@ -149,15 +163,29 @@ class Ledger:
         return entered
 
     def _reopen(self, arrival: FrameArrived) -> int | None:
-        known = sets.reopenable_file(self._connection, self._set_id, arrival.path)
-        if known is None or (known.size_bytes, known.mtime_ns) == (arrival.size_bytes, arrival.mtime_ns):
+        known = sets.known_frame(self._connection, self._set_id, arrival.path)
+        if known is None:
             return None
-        self._reopened[known.frame_id] = arrival
+        taken = self._reopened.get(known.frame_id)
+        stamp = (known.size_bytes, known.mtime_ns) if taken is None else _stamp_of(taken.arrival)
+        if stamp == _stamp_of(arrival):
+            return None
+        if known.state is None or taken is not None:
+            # Whoever measures it may have read it before it changed.
+            self._changed[known.frame_id] = arrival
+            return None
+        self._reopened[known.frame_id] = _Reopened(arrival, known.state)
         return known.frame_id
 
-    def is_reopened(self, frame_id: int) -> bool:
-        """Whether the next outcome of a frame replaces the one that it has."""
-        return frame_id in self._reopened
+    def take_changed(self, outcomes: Sequence[FrameMeasured | FrameRejected]) -> list[FrameArrived]:
+        """Arrivals of the files of these frames that changed before their outcome was committed, to be entered now."""
+        changed = (self._changed.pop(outcome.frame_id, None) for outcome in outcomes) if self._changed else ()
+        return [arrival for arrival in changed if arrival is not None]
+
+    def standing(self, frame_id: int) -> str | None:
+        """State of the outcome that the next one of a frame is to replace; None where there is none."""
+        reopened = self._reopened.get(frame_id)
+        return None if reopened is None else reopened.state
 
     def reopenable(self) -> dict[str, KnownFile]:
         """Files rejected as incomplete, by path, as they were then."""
@@ -171,7 +199,8 @@ class Ledger:
         """Store outcomes in one transaction and return them with their sequence.
 
         A frame that has its terminal state keeps it: a second outcome is dropped and not returned. That of a frame
-        which was taken again replaces the first, with a new sequence.
+        which was taken again replaces the first, with a new sequence; but a measurement is not replaced by a
+        rejection, which is dropped as well.
 
         Raises
         ------
@@ -187,7 +216,7 @@ class Ledger:
     def _commit(self, outcomes: Sequence[FrameMeasured | FrameRejected]) -> list[FrameMeasured | FrameRejected]:
         committed: list[FrameMeasured | FrameRejected] = []
         for outcome in outcomes:
-            self._clear_reopened(outcome.frame_id)
+            self._clear_reopened(outcome)
             sequence = self._sequence + len(committed) + 1
             # As near the commit as a row can say it; the rest of the transaction takes a tenth of a millisecond.
             row = schema.outcome_row(outcome, sequence, self._set_id, time.time())
@@ -195,12 +224,18 @@ class Ledger:
                 committed.append(msgspec.structs.replace(outcome, sequence=sequence))
         return committed
 
-    def _clear_reopened(self, frame_id: int) -> None:
-        arrival = self._reopened.get(frame_id)
-        if arrival is not None:
-            values = (arrival.key, arrival.size_bytes, arrival.mtime_ns, arrival.time_mjd_utc, frame_id)
-            self._connection.execute(schema.UPDATE_FRAME, values)
-            self._connection.execute("DELETE FROM outcome WHERE set_id = ? AND frame_id = ?", (self._set_id, frame_id))
+    def _clear_reopened(self, outcome: FrameMeasured | FrameRejected) -> None:
+        """Make room for the new outcome of a frame that was taken again, and note the file that it is of."""
+        reopened, frame_id = self._reopened.get(outcome.frame_id), outcome.frame_id
+        if reopened is None:
+            return
+        arrival = reopened.arrival
+        if reopened.state == "measured" and isinstance(outcome, FrameRejected):
+            self._connection.execute(schema.UPDATE_FILE, (*_stamp_of(arrival), frame_id))
+            return
+        values = (arrival.key, *_stamp_of(arrival), arrival.time_mjd_utc, frame_id)
+        self._connection.execute(schema.UPDATE_FRAME, values)
+        self._connection.execute("DELETE FROM outcome WHERE set_id = ? AND frame_id = ?", (self._set_id, frame_id))
 
     def save_catalog(self, catalog: Catalog) -> None:
         """Store the catalog of a key, once for a set of measurements.
@@ -248,7 +283,7 @@ class Ledger:
         """Frames by state, in this set of measurements."""
         return schema.count_outcomes(self._connection, self._set_id)
 
-    def known_files(self) -> dict[str, tuple[int, int]]:
+    def known_files(self) -> dict[str, FileStamp]:
         """Size in bytes and modification time in nanoseconds of every file of the ledger, by path."""
         rows = self._connection.execute("SELECT path, size_bytes, mtime_ns FROM frame")
         return {path: (size_bytes, mtime_ns) for path, size_bytes, mtime_ns in rows}
@@ -282,7 +317,10 @@ class Ledger:
             self._connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
         self._connection.execute(ALERT_TABLE)
         if folder is not None:
-            sets.refuse_other_folder(self._connection, folder.resolve(), self._path)
+            moved = sets.refuse_other_folder(self._connection, folder.resolve(), self._path)
+            with self._connection:
+                self._connection.execute("BEGIN")
+                self._connection.executemany(schema.UPDATE_TIME, moved)
             self._connection.execute("REPLACE INTO night VALUES ('folder', ?)", (str(folder.resolve()),))
 
     def _write(self, body: Callable[[], T]) -> T:

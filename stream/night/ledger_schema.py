@@ -90,6 +90,8 @@ ON CONFLICT (path) DO NOTHING
 """
 
 UPDATE_FRAME = "UPDATE frame SET key = ?, size_bytes = ?, mtime_ns = ?, time_mjd_utc = ? WHERE frame_id = ?"
+UPDATE_FILE = "UPDATE frame SET size_bytes = ?, mtime_ns = ? WHERE frame_id = ?"
+UPDATE_TIME = "UPDATE frame SET mtime_ns = ? WHERE path = ?"
 
 INSERT_SET = "INSERT INTO measurement_set (set_id, recipe_hash, recipe, created_unix_s) VALUES (?, ?, ?, ?)"
 

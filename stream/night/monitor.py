@@ -50,8 +50,9 @@ class Monitor:
             if arrived is not None:
                 self._lags_s.append(max(unix_s - arrived, 0.0))
 
-    def note_replaced(self, n_rejected: int) -> None:
-        """Note rejections that other outcomes took the place of."""
+    def note_replaced(self, n_measured: int, n_rejected: int) -> None:
+        """Note measurements and rejections that other outcomes took the place of."""
+        self.n_measured -= n_measured
         self.n_rejected -= n_rejected
 
     def status(

@@ -191,7 +191,7 @@ class _Night:
             recipe.instrument,
             exclude=(home.path, *options.calibration.paths(), *former_paths(home.path / CALIBRATION_FOLDER)),
             deliver=self._broker.post.deliver,
-            known=set(ledger.known_files()),
+            known=ledger.known_files(),
             reopenable=ledger.reopenable(),
             settings=settings,
         )

@@ -6,7 +6,7 @@ import gzip
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from stream.instruments import OPTICAM_MX, Instrument
 from stream.measure.frames import read_frame
 from stream.night.folder_events import FolderEvents
 from stream.night.folder_scan import FolderScan, is_frame_name, refusal_of, safe_name
+from stream.night.ledger_sets import FileStamp
 from stream.night.watcher import Arrival, Watcher, WatchSettings
 from tests.measure.packed_files import counts, header, write, write_extensions
 from tests.night.frames import fits_bytes, write_frame
@@ -49,9 +50,15 @@ class Inbox:
         assert self.names() == list(names)
 
 
+def known_files(folder: Path, paths: Collection[str]) -> dict[str, FileStamp]:
+    """Frames of the ledger whose files are as they were."""
+    files = {path: (folder / path.partition("[")[0]).stat() for path in paths}
+    return {path: (status.st_size, status.st_mtime_ns) for path, status in files.items()}
+
+
 @contextmanager
 def watching(
-    folder: Path, settings: WatchSettings, known: set[str] | None = None, instrument: Instrument | None = None
+    folder: Path, settings: WatchSettings, known: Collection[str] = (), instrument: Instrument | None = None
 ) -> Iterator[Inbox]:
     inbox = Inbox()
     watcher = Watcher(
@@ -59,7 +66,7 @@ def watching(
         instrument or OPTICAM_MX(),
         exclude=folder / "out",
         deliver=inbox.deliver,
-        known=known if known is not None else set(),
+        known=known_files(folder, known),
         settings=settings,
     )
     watcher.start()
