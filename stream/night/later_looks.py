@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stream.frame_names import parse_frame_name
-from stream.night.folder_scan import refusal_of, status_of
+from stream.night.folder_scan import mtime_ns_of, refusal_of, status_of
 from stream.night.ledger_sets import FileStamp, KnownFile
 
 _RECENT_S = 30.0
@@ -118,7 +118,7 @@ class LaterLooks:
             status = status_of(self._folder, name)
         except OSError:
             return False
-        return _packed((status.st_size, status.st_mtime_ns)) == then
+        return _packed((status.st_size, mtime_ns_of(status))) == then
 
     def _stamp(self, name: str) -> int | None:
         if refusal_of(self._folder, name) is not None:
@@ -127,7 +127,7 @@ class LaterLooks:
             status = status_of(self._folder, name)
         except OSError:
             return None
-        return _packed((status.st_size, status.st_mtime_ns))
+        return _packed((status.st_size, mtime_ns_of(status)))
 
 
 def _packed(stamp: FileStamp) -> int:
