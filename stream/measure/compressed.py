@@ -8,15 +8,17 @@ from __future__ import annotations
 import warnings
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import FrameRejectedError, Reason
+from stream.measure.opening import open_regular
 
 GUNZIP_LIMIT_BYTES = 1024**3
 _PIECE_BYTES = 2**20
-_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MAGIC, _GZIP_WBITS = b"\x1f\x8b", 31
 
 
 def is_gzip(name: str) -> bool:
@@ -24,43 +26,89 @@ def is_gzip(name: str) -> bool:
     return name.lower().endswith(".gz")
 
 
-def gunzip(compressed: bytes, name: str) -> bytes:
-    """Unpack a whole gzip file of any number of members.
+class GzipStream:
+    """Unpacks a gzip file of any number of members forwards; keeps nothing, so that no file is too large for it.
 
     Raises
     ------
     FrameRejectedError
-        If it is not a gzip file, damaged or cut.
+        When it is read: if it is not a gzip file, damaged, or unpacks to more than `GUNZIP_LIMIT_BYTES`.
+    OSError
+        If the file cannot be read.
+
+    Attributes
+    ----------
+    position : int
+        Bytes that were unpacked.
+    has_ended : bool
+        Whether the last member ended; False until then, and for a file that is cut.
     """
-    content, ended = gunzip_start(compressed, name, GUNZIP_LIMIT_BYTES)
-    if not ended and len(content) < GUNZIP_LIMIT_BYTES:
-        raise FrameRejectedError(Reason.TRUNCATED, f"{name} is truncated: its gzip stream does not end")
-    return content
 
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        from isal import isal_zlib
 
-def gunzip_start(compressed: bytes, name: str, limit: int) -> tuple[bytes, bool]:
-    """Unpack at most `limit` bytes of all members of a gzip file; also whether the last member ended.
+        self._file, self._name = file, name
+        self._unpacker = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
+        self._is_over = False
+        self.position = 0
+        self.has_ended = False
+        self._packed = file.read(_PIECE_BYTES)
+        if self._packed[:2] != _GZIP_MAGIC[: len(self._packed)]:
+            raise FrameRejectedError(Reason.UNREADABLE, f"{name} is not a gzip file")
 
-    Raises
-    ------
-    FrameRejectedError
-        If it is not a gzip file or damaged.
-    """
-    from isal import igzip_lib, isal_zlib
+    def read(self, n_bytes: int) -> bytes:
+        """Return the next bytes; fewer where the stream ends or is cut."""
+        parts = []
+        while n_bytes > 0 and not self._is_over:
+            parts.append(self._next(n_bytes))
+            n_bytes -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    if compressed[:2] != _GZIP_MAGIC[: len(compressed)]:
-        raise FrameRejectedError(Reason.UNREADABLE, f"{name} is not a gzip file")
-    parts: list[bytes] = []
-    ended = False
-    try:
-        while limit > 0 and compressed.startswith(_GZIP_MAGIC):
-            unpacker = isal_zlib.decompressobj(wbits=31)
-            parts.append(bytes(unpacker.decompress(compressed, limit)))
-            limit -= len(parts[-1])
-            ended, compressed = bool(unpacker.eof), unpacker.unused_data
-    except (zlib.error, igzip_lib.IsalError) as error:  # type: ignore[misc]  # isal's stubs forget its base class
-        raise FrameRejectedError(Reason.UNREADABLE, f"{name} cannot be unpacked: {error}") from error
-    return b"".join(parts), ended
+    def skip(self, n_bytes: int) -> None:
+        """Unpack so many bytes and keep none of them."""
+        end = self.position + n_bytes
+        while self.position < end and not self._is_over:
+            self._next(min(_PIECE_BYTES, end - self.position))
+
+    def skip_to_end(self) -> None:
+        """Unpack all that is left: only then is it known whether it is whole."""
+        self.skip(GUNZIP_LIMIT_BYTES)
+
+    def _next(self, most: int) -> bytes:
+        """Some more bytes, at most so many; none where a member begins or ends."""
+        from isal import igzip_lib
+
+        if self._unpacker.eof and not self._begin_member():
+            return b""
+        if not self._packed:
+            self._packed = self._file.read(_PIECE_BYTES)
+        is_last = not self._packed
+        try:
+            content = bytes(self._unpacker.decompress(self._packed, most))
+        except (zlib.error, igzip_lib.IsalError) as error:  # type: ignore[misc]  # isal's stubs forget its base class
+            raise FrameRejectedError(Reason.UNREADABLE, f"{self._name} cannot be unpacked: {error}") from error
+        self._packed = self._unpacker.unused_data if self._unpacker.eof else self._unpacker.unconsumed_tail
+        self._is_over = is_last and not content and not self._unpacker.eof
+        self.position += len(content)
+        if self.position > GUNZIP_LIMIT_BYTES:
+            raise FrameRejectedError(
+                Reason.UNREADABLE,
+                f"{self._name} unpacks to more than {GUNZIP_LIMIT_BYTES} bytes: no frame is that large",
+            )
+        return content
+
+    def _begin_member(self) -> bool:
+        """Begin the member that follows the one which has ended; whether there is one, and not just padding."""
+        from isal import isal_zlib
+
+        if len(self._packed) < len(_GZIP_MAGIC):
+            self._packed += self._file.read(_PIECE_BYTES)
+        is_there = self._packed.startswith(_GZIP_MAGIC)
+        if is_there:
+            self._unpacker = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
+        else:
+            self._is_over = self.has_ended = True
+        return is_there
 
 
 def gzip_ends(path: Path) -> bool:
@@ -73,24 +121,13 @@ def gzip_ends(path: Path) -> bool:
     OSError
         If the file cannot be read.
     """
-    from isal import igzip_lib, isal_zlib
-
-    unpacker = isal_zlib.decompressobj(wbits=31)
-    n_unpacked = 0
-    with path.open("rb") as file:
-        while n_unpacked < GUNZIP_LIMIT_BYTES:
-            piece = unpacker.unconsumed_tail or unpacker.unused_data or file.read(_PIECE_BYTES)
-            if unpacker.eof:
-                if not piece.startswith(_GZIP_MAGIC):
-                    return True
-                unpacker = isal_zlib.decompressobj(wbits=31)
-            elif not piece:
-                return False
-            try:
-                n_unpacked += len(unpacker.decompress(piece, _PIECE_BYTES))
-            except (zlib.error, igzip_lib.IsalError):  # type: ignore[misc]  # isal's stubs forget its base class
-                return True
-    return True
+    try:
+        with open_regular(path, path.name) as file:
+            stream = GzipStream(file, path.name)
+            stream.skip_to_end()
+    except FrameRejectedError:
+        return True
+    return stream.has_ended
 
 
 def read_tiles(path: Path, name: str, *, hdu: int, plane: int | None) -> NDArray:

@@ -7,6 +7,7 @@ Frames in extensions and planes of cubes are found by the offsets that the heade
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from stream.errors import FrameIncompleteError, FrameRejectedError, Reason
 from stream.frame_names import FrameName, file_of, parse_frame_name
 from stream.instruments import FrameFacts, Header, Instrument
-from stream.measure.compressed import gunzip, gunzip_start, is_gzip, read_tiles
+from stream.measure.compressed import GzipStream, is_gzip, read_tiles
 from stream.measure.hdus import (
     ImagePlace,
     Source,
@@ -27,11 +28,13 @@ from stream.measure.hdus import (
     read_header,
 )
 from stream.measure.headers import BLOCK_BYTES, MAX_HEADER_BYTES, ImageLayout, image_layout, parse_header
+from stream.measure.opening import open_regular, read_exactly
 from stream.measure.stamps import IntegerStamps, cut_stamps
 from stream.messages import FloatArray
 
 __all__ = ["BLOCK_BYTES", "Frame", "FramePeek", "list_frames", "parse_header", "read_frame"]
 
+_AT_ONCE_BYTES = 32 * 2**20
 _LARGEST_VALUE = 1e30  # other programs write larger numbers for "no value"; no square of a smaller one overflows
 
 
@@ -218,20 +221,26 @@ def read_frame(path: Path, name: str, instrument: Instrument) -> Frame:
 
 def _read_only(path: Path, name: str, instrument: Instrument) -> Frame:
     """Read the only frame of a file."""
-    content = path.read_bytes()
-    if not content:
-        raise FrameRejectedError(Reason.EMPTY, f"{name} is empty")
-    if is_gzip(name):
-        content = gunzip(content, name)
-    header, offset = parse_header(content, name)
-    if header.get("NAXIS") in (0, 3) or instrument.extensions:
-        return _read_place(path, FrameName(name), instrument)
-    layout = _plain_layout(header, name)
-    if len(content) < offset + layout.n_bytes:
-        raise FrameRejectedError(
-            Reason.TRUNCATED, f"{name} is truncated: it holds {len(content)} of {offset + layout.n_bytes} bytes"
-        )
-    facts = instrument.describe(header, name)
+    with open_regular(path, name) as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        if not n_bytes:
+            raise FrameRejectedError(Reason.EMPTY, f"{name} is empty")
+        stream = GzipStream(file, name) if is_gzip(name) else None
+        content = stream.read(MAX_HEADER_BYTES) if stream else read_exactly(file, min(n_bytes, _AT_ONCE_BYTES))
+        header, offset = parse_header(content, name)
+        if header.get("NAXIS") in (0, 3) or instrument.extensions:
+            return _read_place(path, FrameName(name), instrument)
+        layout = _plain_layout(header, name)
+        end = offset + layout.n_bytes
+        facts = instrument.describe(header, name)
+        if stream is not None:
+            content += stream.read(end - len(content))
+            _check_gzip_end(stream, name)
+            n_bytes = len(content)
+        elif len(content) < end <= n_bytes:
+            content += read_exactly(file, end - len(content))
+    if n_bytes < end:
+        raise FrameRejectedError(Reason.TRUNCATED, f"{name} is truncated: it holds {n_bytes} of {end} bytes")
     pixels = np.frombuffer(content, dtype=layout.dtype, count=layout.shape[0] * layout.shape[1], offset=offset)
     return Frame(name, pixels.reshape(layout.shape), layout.bscale, layout.bzero, layout.blank, facts, header)
 
@@ -294,6 +303,12 @@ def _plain_layout(header: Header, name: str) -> ImageLayout:
 
 
 def _gunzip_first(path: Path, name: str) -> bytes:
-    with path.open("rb") as file:
-        content, _ = gunzip_start(file.read(MAX_HEADER_BYTES), name, MAX_HEADER_BYTES)
-    return content
+    with open_regular(path, name) as file:
+        return GzipStream(file, name).read(MAX_HEADER_BYTES)
+
+
+def _check_gzip_end(stream: GzipStream, name: str) -> None:
+    """Refuse a stream that is cut, or whose checksum tells that it is damaged behind the pixels."""
+    stream.skip_to_end()
+    if not stream.has_ended:
+        raise FrameRejectedError(Reason.TRUNCATED, f"{name} is truncated: its gzip stream does not end")

@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 from stream.errors import FrameIncompleteError, FrameRejectedError, Reason
 from stream.frame_names import FrameName
 from stream.instruments import PLANE, Header, HeaderValue
-from stream.measure.compressed import gunzip_start, is_gzip
+from stream.measure.compressed import GzipStream, is_gzip
 from stream.measure.headers import (
     BLOCK_BYTES,
     MAX_HEADER_BYTES,
@@ -29,11 +29,13 @@ from stream.measure.headers import (
     parse_header,
     uncompressed_header,
 )
+from stream.measure.opening import open_regular, read_exactly
 
 NOT_FRAMES = frozenset({"ERR", "ERROR", "UNCERT", "VAR", "WHT", "WEIGHT", "DQ", "MASK", "BPM", "SKY", "PSF"})
 """Names of extensions that hold something about a frame and are none."""
 _FIRST_READ_BYTES = BLOCK_BYTES * 4
 _MOST_HDUS = 10_000
+_KEPT_BYTES = 64 * 2**20
 
 
 class Source(Protocol):
@@ -98,12 +100,9 @@ class _Hdu:
 
 @contextmanager
 def open_source(path: Path, name: str) -> Iterator[Source]:
-    """Open a file for reading anywhere in it, unpacked where its name ends in ``.gz``; raises OSError."""
-    if is_gzip(name):
-        yield _GzipSource(path.read_bytes(), name)
-        return
-    with path.open("rb") as file:
-        yield _FileSource(file)
+    """Open a file for reading anywhere in it, unpacked where its name ends in ``.gz``; raises as `open_regular`."""
+    with open_regular(path, name) as file:
+        yield _GzipSource(file, name) if is_gzip(name) else _FileSource(file)
 
 
 def read_header(
@@ -269,28 +268,54 @@ class _FileSource:
         self._n_bytes = os.fstat(file.fileno()).st_size
 
     def read(self, offset: int, n_bytes: int) -> bytes:
+        if offset >= self._n_bytes:  # which may be farther than files can be
+            return b""
         self._file.seek(offset)
-        return self._file.read(n_bytes)
+        return read_exactly(self._file, min(n_bytes, self._n_bytes - offset))
 
     def holds(self, n_bytes: int) -> bool:
         return self._n_bytes >= n_bytes
 
 
 class _GzipSource:
-    """Unpacks from the start to where it is asked for, twice as far each time: gzip has no index."""
+    """Unpacks to where it is asked for; gzip has no index.
 
-    def __init__(self, compressed: bytes, name: str) -> None:
-        self._compressed, self._name = compressed, name
-        self._content = b""
-        self._is_all = not compressed
+    The first 64 MiB are kept, unpacked twice as far each time. What lies behind them is unpacked on the way and
+    forgotten, again from the start where somebody goes back.
+    """
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self._name = file, name
+        self._stream = GzipStream(file, name)
+        self._start = bytearray()
+        self._window_offset, self._window = 0, b""
 
     def read(self, offset: int, n_bytes: int) -> bytes:
+        if offset + n_bytes > _KEPT_BYTES:
+            return self._read_far(offset, n_bytes)
         end = offset + n_bytes
-        if end > len(self._content) and not self._is_all:
-            limit = max(end, 2 * len(self._content), MAX_HEADER_BYTES)
-            self._content, _ = gunzip_start(self._compressed, self._name, limit)
-            self._is_all = len(self._content) < limit
-        return self._content[offset:end]
+        if end > len(self._start):
+            self._go_to(len(self._start))
+            wanted = min(max(end, 2 * len(self._start), MAX_HEADER_BYTES), _KEPT_BYTES)
+            self._start += self._stream.read(wanted - len(self._start))
+        return bytes(self._start[offset:end])
+
+    def _read_far(self, offset: int, n_bytes: int) -> bytes:
+        if self._window_offset <= offset <= self._window_offset + len(self._window):
+            self._window = self._window[offset - self._window_offset :]
+        else:
+            self._window = b""
+        self._window_offset = offset
+        if len(self._window) < n_bytes:
+            self._go_to(offset + len(self._window))
+            self._window += self._stream.read(n_bytes - len(self._window))
+        return self._window[:n_bytes]
+
+    def _go_to(self, offset: int) -> None:
+        if offset < self._stream.position:
+            self._file.seek(0)
+            self._stream = GzipStream(self._file, self._name)
+        self._stream.skip(offset - self._stream.position)
 
     def holds(self, n_bytes: int) -> bool:
         return n_bytes == 0 or bool(self.read(n_bytes - 1, 1))

@@ -17,7 +17,9 @@ BLOCK_BYTES = 2880
 MAX_HEADER_BYTES = BLOCK_BYTES * 1000
 LARGEST_SIDE_PX = 32768
 _SMALLEST_SIDE_PX = 16
+_MOST_PIXELS = 2**28  # 16384 x 16384: the memory of one frame, and of what is made of it, stays within bounds
 _MOST_PLANES = 100_000
+_MOST_DATA_BYTES = 2**50
 _MOST_AXES = 999
 _CARD_BYTES = 80
 _DTYPE_OF_BITPIX = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -119,6 +121,10 @@ def image_layout(header: Header, name: str) -> ImageLayout:
         )
     columns = _side(header, "NAXIS1", name, most=LARGEST_SIDE_PX)
     rows = _side(header, "NAXIS2", name, most=LARGEST_SIDE_PX)
+    if rows * columns > _MOST_PIXELS:
+        raise FrameRejectedError(
+            Reason.WRONG_SHAPE, f"{name} has {columns} x {rows} pixels: at most {_MOST_PIXELS} are possible"
+        )
     n_planes = _side(header, "NAXIS3", name, most=_MOST_PLANES) if n_axes == 3 else None
     bscale, bzero = _scaling(header, "BSCALE", 1.0, name), _scaling(header, "BZERO", 0.0, name)
     if bscale == 0.0:
@@ -156,7 +162,12 @@ def data_bytes(header: Header, name: str) -> int:
             Reason.BAD_KEYWORD, f"keyword BITPIX of {name} is {bits!r}: 8, 16, 32, 64, -32 or -64 is required"
         )
     n_groups, n_heap = _count(header, "GCOUNT", name, default=1), _count(header, "PCOUNT", name, default=0)
-    return abs(bits) // 8 * n_groups * (n_heap + n_elements)
+    n_bytes = abs(bits) // 8 * n_groups * (n_heap + n_elements)
+    if n_bytes > _MOST_DATA_BYTES:
+        raise FrameRejectedError(
+            Reason.BAD_KEYWORD, f"{name} promises {n_bytes:.3g} bytes of data: no file has so many"
+        )
+    return n_bytes
 
 
 def uncompressed_header(header: Header) -> dict[str, HeaderValue]:
@@ -245,7 +256,7 @@ def _card_value(text: str) -> HeaderValue:
 
 
 def _find_end(content: bytes) -> int:
-    position = content.find(_END_CARD)
+    position = content.find(_END_CARD, 0, MAX_HEADER_BYTES)
     while position >= 0 and position % _CARD_BYTES:
-        position = content.find(_END_CARD, position + 1)
+        position = content.find(_END_CARD, position + 1, MAX_HEADER_BYTES)
     return position
