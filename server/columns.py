@@ -6,7 +6,7 @@ The feed alone writes here. What the page reads are copies that never change onc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ class OrderedColumns:
 
     @property
     def n_merges(self) -> int:
-        """How often frames were added."""
+        """How often frames were added or taken out."""
         return len(self._starts)
 
     def first_changed(self, since: int) -> int:
@@ -79,6 +79,22 @@ class OrderedColumns:
         self._starts.append(start)
         self._known.update(block["frame_ids"][new].tolist())
         return len(new)
+
+    def forget(self, frame_ids: Collection[int]) -> int:
+        """Take frames out that are about to come anew; returns how many there were."""
+        gone = self._known.intersection(frame_ids)
+        if not gone:
+            return 0
+        kept = ~np.isin(self._arrays["frame_ids"][: self._n], list(gone))
+        start = int(np.argmin(kept))
+        self._reserve(self._n, moved_from=start)
+        total = int(kept.sum())
+        for array in self._arrays.values():
+            array[start:total] = array[start : self._n][kept[start:]]
+        self._n = total
+        self._starts.append(start)
+        self._known -= gone
+        return len(gone)
 
     def _unknown(self, frame_ids: IntArray) -> IntArray:
         seen: set[int] = set()

@@ -56,7 +56,7 @@ class GrownCurve:
         self._growing: GrowingLightCurve | None = None
         self._order: _Order | None = None
         self._problem = ""
-        self._n_merges = -1
+        self._n_merges = self._n_solved_merges = -1
         self._changed_s = 0.0
         self._starts: list[int] = []
 
@@ -110,7 +110,8 @@ class GrownCurve:
             return self.columns.n_merges != self._n_merges
         if n_frames >= growing.n_solved + max(1, growing.n_solved // _GROWTH_BEFORE_SOLVING):
             return True
-        return n_frames != growing.n_solved and not self._problem and self._clock() - self._changed_s >= _IDLE_S
+        is_solved = self.columns.n_merges == self._n_solved_merges
+        return not is_solved and not self._problem and self._clock() - self._changed_s >= _IDLE_S
 
     def _solve(self) -> None:
         stars = self._stars
@@ -126,7 +127,8 @@ class GrownCurve:
             return
         self._order = None
         self._growing, self._problem = order.future.result()
-        self._n_merges, self._changed_s = order.n_merges, self._clock()
+        self._n_merges = self._n_solved_merges = order.n_merges
+        self._changed_s = self._clock()
         self._starts.append(0)
 
     def _forget_order(self) -> None:

@@ -146,7 +146,9 @@ class NightFollower:
         found: list[_Columns] = order.future.result()
         since = self._reader.outcomes_since(order.sequence) if order.sequence < self.sequence else []
         for columns, catalog in zip(found, order.catalogs, strict=True):
-            columns.insert(_frames_of(since, catalog))
+            fresh = _frames_of(since, catalog)
+            columns.forget([frame.frame_id for frame in fresh])
+            columns.insert(fresh)
         return [
             columns
             for columns, catalog in zip(found, order.catalogs, strict=True)
@@ -180,9 +182,13 @@ class NightFollower:
 
     def _add(self, outcomes: Sequence[FrameMeasured | FrameRejected]) -> None:
         self.model.names.update((outcome.frame_id, outcome.path) for outcome in outcomes)
-        measured = [outcome for outcome in outcomes if isinstance(outcome, FrameMeasured)]
+        # The newest outcome counts: a file that was corrected was measured again.
+        newest = {outcome.frame_id: outcome for outcome in outcomes}
+        measured = [outcome for outcome in newest.values() if isinstance(outcome, FrameMeasured)]
         if any(frame.key not in self.model.catalogs for frame in measured):
             self._read_catalogs()
+        for columns in (*self.model.columns.values(), *self.model.conditions.values()):
+            columns.forget(newest)
         for key, catalog in self.model.catalogs.items():
             frames = [frame for frame in measured if frame.key == key]
             if frames and key in self.model.conditions:

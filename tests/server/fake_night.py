@@ -127,6 +127,16 @@ class FakeNight:
         (frame,) = self._ledger.enter([arrival])
         self._ledger.commit([self._outcome(frame.frame_id, frame.path, key, 0)])
 
+    def correct(self, key: str, index: int, late_s: float) -> FrameMeasured:
+        """Let a frame be overwritten by one that began so many seconds later, and be measured again."""
+        (frame,) = self._ledger.enter([msgspec.structs.replace(self._arrival(key, index), mtime_ns=10**9 + index)])
+        outcome = self._outcome(frame.frame_id, frame.path, key, index)
+        assert isinstance(outcome, FrameMeasured)
+        time_mjd = outcome.time_mjd_utc + late_s / 86400.0
+        (committed,) = self._ledger.commit([msgspec.structs.replace(outcome, time_mjd_utc=time_mjd)])
+        assert isinstance(committed, FrameMeasured)
+        return committed
+
     def advance(self, n_steps: int, *, publish: bool = True) -> list[FrameMeasured | FrameRejected]:
         """Commit `n_steps` more frames of every key in one transaction and return them with their sequences."""
         names = [(key, index) for index in range(self.index, self.index + n_steps) for key in KEYS]

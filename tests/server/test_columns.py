@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -54,6 +55,25 @@ def test_bulk_and_live_frames_join_without_doubles(frames: tuple[list[FrameMeasu
     assert columns.insert(measured[700:]) == len(measured) - 700
     assert columns.load(expected) == 700
     assert_same(columns.fluxes(), expected)
+
+
+def test_frames_that_come_anew_take_the_place_of_the_former(frames: tuple[list[FrameMeasured], SourceFluxes]) -> None:
+    measured, expected = frames
+    late = [msgspec.structs.replace(frame, time_mjd_utc=frame.time_mjd_utc + 1.0) for frame in measured[300:1400:50]]
+    columns = KeyColumns(KEYS[0], APERTURE_LABEL, n_sources=6)
+    columns.insert([frame for frame in measured if frame not in measured[300:1400:50]] + late)
+    kept, n_before = columns.kept_fluxes(), columns.n_merges
+    before = kept.frame_ids.copy(), kept.flux.copy()
+    assert columns.forget([frame.frame_id for frame in late] + [10**9]) == len(late)
+    assert len(columns) == len(measured) - len(late)
+    assert columns.insert(measured[300:1400:50]) == len(late)
+    assert_same(columns.fluxes(), expected)
+    assert columns.first_changed(n_before) == 300
+    np.testing.assert_array_equal(kept.frame_ids, before[0])
+    np.testing.assert_array_equal(kept.flux, before[1])
+    n_merges = columns.n_merges
+    assert columns.forget([10**9]) == 0
+    assert columns.n_merges == n_merges
 
 
 def test_a_frame_of_another_catalog_is_refused(frames: tuple[list[FrameMeasured], SourceFluxes]) -> None:

@@ -158,6 +158,24 @@ def test_gaps_and_disorder_of_the_live_messages_are_made_good(tmp_path: Path) ->
     night.finish()
 
 
+def test_a_corrected_frame_takes_the_place_of_what_it_was_before(tmp_path: Path) -> None:
+    night = FakeNight(tmp_path)
+    night.advance(30)
+    with running(tmp_path) as feed:
+        before = curve_of(feed).columns["utc_ms"]
+        corrected = night.correct(KEYS[0], 10, 0.4)
+
+        def is_shown() -> bool:
+            columns = curve_of(feed).columns
+            return bool(columns["utc_ms"][columns["frame_id"] == corrected.frame_id] > before[10] + 399.0)
+
+        wait_for(is_shown)
+        assert curve_of(feed).n_points == 30
+        assert frame_ids_on_page(feed, KEYS[0]) == frame_ids_in_ledger(tmp_path, KEYS[0])
+        np.testing.assert_array_equal(np.delete(curve_of(feed).columns["utc_ms"], 10), np.delete(before, 10))
+    night.finish()
+
+
 def test_live_messages_are_shown_before_the_ledger_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
