@@ -155,8 +155,8 @@ def refuse_other_folder(connection: sqlite3.Connection, folder: Path, path: Path
         n_there += 1
         if found.st_size != size_bytes or abs(mtime_ns_of(found) - mtime_ns) > SAME_TIME_NS:
             raise ConfigurationError(f"{belongs} ({name} is another file there)")
-        if found.st_mtime_ns != mtime_ns:
-            moved.append((found.st_mtime_ns, name))
+        if mtime_ns_of(found) != mtime_ns:
+            moved.append((mtime_ns_of(found), name))
     if n_known and not n_there:
         raise ConfigurationError(f"{belongs} (none of its {n_known} files is there)")
     return moved
