@@ -48,6 +48,7 @@ class _NightCollector(Collector):
             ("workers", "Workers.", status.n_workers),
             ("worker_restarts", "Workers that were started again.", status.n_worker_restarts),
             ("dropped_messages", "Messages of workers that made no sense or came twice.", status.n_dropped_messages),
+            ("refused_peers", "Attempts to connect to the night without its keys.", status.n_refused_peers),
             ("frames_per_second", "Committed frames a second over the last ten seconds.", status.frames_per_s),
             ("lag_seconds", "File complete to row committed, median of the last frames.", status.lag_s),
             ("last_frame_age_seconds", "Since the last frame arrived.", self._now_unix_s - status.last_frame_unix_s),

@@ -293,6 +293,8 @@ class NightStatus(Message, frozen=True):
     """What the night waits for, one sentence each: ``3 of 5 frames for the catalog of 2:r``."""
     n_dropped_messages: Count = 0
     """Messages of workers that made no sense, or were the second outcome of a frame."""
+    n_refused_peers: Count = 0
+    """Attempts to connect to the sockets of the night without its keys."""
 
 
 ToWorker = AssignFrame | UseCatalog | UseCalibration | BuildCatalog | SaveCatalogFiles | StopWorker

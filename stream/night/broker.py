@@ -351,5 +351,8 @@ class Broker:
         status = self._monitor.status(self._state.counts(), now_s=time.monotonic(), unix_s=time.time(), awaited=awaited)
         n_dropped = self._n_unreadable + self._state.n_repeated
         return msgspec.structs.replace(
-            status, n_worker_restarts=self._supervisor.n_restarts, n_dropped_messages=n_dropped
+            status,
+            n_worker_restarts=self._supervisor.n_restarts,
+            n_dropped_messages=n_dropped,
+            n_refused_peers=self._wire.refused.count(),
         )

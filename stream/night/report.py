@@ -97,10 +97,11 @@ def health_sentence(status: NightStatus) -> str:
     waiting = f", {status.n_waiting} wait for a catalog" if status.n_waiting else ""
     restarts = f", {status.n_worker_restarts} restarts" if status.n_worker_restarts else ""
     dropped = f", {status.n_dropped_messages} messages dropped" if status.n_dropped_messages else ""
+    refused = f", {status.n_refused_peers} strangers refused" if status.n_refused_peers else ""
     return (
         f"{status.state}: {status.n_measured} measured, {status.n_rejected} rejected, "
         f"{status.n_queued} queued{waiting}, {status.frames_per_s:.1f} frames/s{lag}, "
-        f"{status.n_workers} workers{restarts}{dropped}"
+        f"{status.n_workers} workers{restarts}{dropped}{refused}"
     )
 
 

@@ -29,6 +29,7 @@ from stream.night.broker_state import BrokerState
 from stream.night.ledger import Ledger
 from stream.night.ledger_reader import LedgerReader
 from stream.night.monitor import Monitor
+from stream.night.report import health_sentence, read_report
 from stream.night.supervisor import Supervisor
 from stream.night.watcher import Arrival
 from stream.night.wire import BrokerWire, connect_to_broker, make_keys, task_identity
@@ -49,6 +50,7 @@ class RunningBroker:
         self.stopping = threading.Event()
         self.started = threading.Event()
         self.n_dropped: Callable[[], int] = lambda: 0
+        self.n_refused: Callable[[], int] = lambda: 0
         self._thread = threading.Thread(target=self._run, name="broker")
         self._thread.start()
         assert self.started.wait(20.0)
@@ -62,6 +64,7 @@ class RunningBroker:
         state = BrokerState(RECIPE.bootstrap)
         broker = Broker(state, ledger, wire=self.wire, supervisor=Supervisor(self.out, 0), monitor=Monitor(0.0, 0, 0))
         self.n_dropped = lambda: 0 if broker.status is None else broker.status.n_dropped_messages
+        self.n_refused = lambda: 0 if broker.status is None else broker.status.n_refused_peers
         arrived = FrameArrived(PATH, 100, 1, 1000.0, "1:g", 61000.0)
         broker.post.deliver([Arrival(arrived, None)], False)
         self.started.set()
@@ -97,10 +100,11 @@ class Peers:
         endpoint = endpoint or self._broker.wire.router_endpoint
         return self._kept(connect_to_broker(self._context, self._broker.out, endpoint=endpoint, identity=identity))
 
-    def socket(self, kind: int, keys: tuple[bytes, bytes | None]) -> zmq.Socket[bytes]:
-        """A socket with keys of any kind."""
+    def socket(self, kind: int, keys: tuple[bytes, bytes | None] | None) -> zmq.Socket[bytes]:
+        """A socket with keys of any kind, or with none."""
         made = self._kept(self._context.socket(kind))
-        made.curve_publickey, made.curve_secretkey = keys
+        if keys is not None:
+            made.curve_publickey, made.curve_secretkey = keys
         return made
 
     def _kept(self, made: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
@@ -181,6 +185,40 @@ def test_a_stranger_hears_nothing_and_a_false_broker_is_not_spoken_to(
     worker = peers.worker(task_identity(7), f"tcp://127.0.0.1:{port}")
     worker.send(ENCODER.encode(WorkerReady(7, 2)))
     assert not false.poll(600)
+
+
+def test_strangers_are_counted_and_logged_and_onlookers_are_no_workers(
+    broker: RunningBroker, peers: Peers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = tmp_path / ".keys"
+    of_broker, _ = zmq.auth.load_certificate(keys / "broker.key")
+    client, worker = (zmq.auth.load_certificate(keys / f"{name}.key_secret") for name in ("client", "worker"))
+    attempts: list[tuple[int, tuple[bytes, bytes | None] | None, bytes, str]] = [
+        (zmq.DEALER, zmq.curve_keypair(), of_broker, broker.wire.router_endpoint),
+        (zmq.DEALER, client, of_broker, broker.wire.router_endpoint),
+        (zmq.DEALER, None, b"", broker.wire.router_endpoint),
+        (zmq.DEALER, worker, zmq.curve_keypair()[0], broker.wire.router_endpoint),
+        (zmq.SUB, worker, of_broker, broker.wire.publisher_endpoint),
+    ]
+    for kind, mine, theirs, endpoint in attempts:
+        before = broker.n_refused()
+        stranger = peers.socket(kind, mine)
+        # It would go on trying.
+        stranger.reconnect_ivl = -1
+        if mine is not None:
+            stranger.curve_serverkey = theirs
+        stranger.identity = task_identity(7)
+        stranger.connect(endpoint)
+        if kind == zmq.DEALER:
+            stranger.send(ENCODER.encode(OUTCOME), zmq.NOBLOCK)
+        wait_until(lambda before=before: broker.n_refused() > before, 20.0, "the count of strangers")  # type: ignore[misc]
+    peers.worker(task_identity(7)).send(b"nonsense")
+    wait_until(lambda: broker.n_dropped() == 1, 20.0, "the one that may speak")
+    assert broker.n_refused() == len(attempts)
+    assert "peers without the keys of the night were refused: 1 attempts so far" in caplog.text
+    report = read_report(tmp_path)
+    assert report.status is not None
+    assert "strangers refused" in health_sentence(report.status)
 
 
 def test_keys_are_for_their_owner_from_the_first_moment(tmp_path: Path) -> None:
