@@ -19,10 +19,11 @@ from stream.errors import ConfigurationError
 from stream.instruments import FrameFacts, Instrument
 from stream.own_parts import PartKind, is_part_name, short_name
 from stream.timestamps import SkyPosition
+from stream.toml_text import parse_toml
 
 Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 PHOTOMETER_KINDS = ("aperture", "optimal")
 BACKGROUND_KINDS = ("annulus", "mesh")
 
@@ -300,7 +301,7 @@ def recipe_from_toml(text: str, origin: str) -> Recipe:
         If the text is not TOML, or a setting is unknown, missing or out of bounds.
     """
     try:
-        return msgspec.convert(tomllib.loads(text), Recipe)
+        return msgspec.convert(parse_toml(text), Recipe)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, ConfigurationError) as error:
         raise ConfigurationError(f"recipe {origin}: {error}") from error
 
@@ -349,7 +350,7 @@ def _with_setting(recipe: Recipe, text: str) -> Recipe:
 
 def _value_of(text: str) -> object:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return parse_toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
 

@@ -21,6 +21,7 @@ from stream.header_times import PLANE_MARK, HeaderClock, TimeFormat, TimeMarks
 from stream.header_values import PLANE, Header, HeaderValue, number_of, text_of
 from stream.own_parts import is_part_name
 from stream.timestamps import TimeScale
+from stream.toml_text import parse_toml
 
 __all__ = [
     "LOWEST_ALTITUDE_DEG",
@@ -377,6 +378,6 @@ def load_instrument(name_or_file: str) -> Instrument:
             return instrument_of_class(name_or_file)
         raise ConfigurationError(f"unknown instrument {name_or_file!r}: neither OPTICAM_MX nor the path of a TOML file")
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Instrument)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, ConfigurationError) as error:
+        return msgspec.convert(parse_toml(path.read_text(encoding="utf-8")), Instrument)
+    except (OSError, ValueError, ConfigurationError) as error:  # of the file, its text, its TOML, its values
         raise ConfigurationError(f"instrument file {path}: {error}") from error

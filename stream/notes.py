@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from pathlib import Path
 
@@ -13,10 +12,12 @@ import tomli_w
 from stream.atomic_files import write_atomically
 from stream.errors import ConfigurationError
 from stream.timestamps import MJD_OF_UNIX_EPOCH, SECONDS_PER_DAY
+from stream.toml_text import parse_toml
 
 NOTES_FILE = "notes.toml"
 LONGEST_NOTE = 200
 MOST_NOTES = 1000
+_LATEST_MJD = 1e6  # beyond the year 4500: farther than any page or table can show
 
 
 class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,14 +46,20 @@ def load_notes(out: Path) -> tuple[Note, ...]:
     """
     path = out / NOTES_FILE
     try:
-        content = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _Notes)
+        content = msgspec.convert(parse_toml(path.read_text(encoding="utf-8")), _Notes)
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"notes {path} cannot be read: {error}") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigurationError(f"notes {path}: {error}") from error
-    return tuple(sorted(content.note, key=lambda note: note.time_mjd_utc))
+    if len(content.note) > MOST_NOTES:
+        raise ConfigurationError(f"notes {path}: {len(content.note)} notes are there, {MOST_NOTES} at most are read")
+    try:
+        notes = [_checked(note) for note in content.note]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"notes {path}: {error}") from error
+    return tuple(sorted(notes, key=lambda note: note.time_mjd_utc))
 
 
 def with_note(notes: tuple[Note, ...], note: Note) -> tuple[Note, ...]:
@@ -63,14 +70,20 @@ def with_note(notes: tuple[Note, ...], note: Note) -> tuple[Note, ...]:
     ConfigurationError
         If it has no words, too many or such that cannot be printed, no time, or there are a thousand notes already.
     """
+    checked = _checked(note)
+    if len(notes) >= MOST_NOTES:
+        raise ConfigurationError(f"the night has {len(notes)} notes already: {MOST_NOTES} at most")
+    return tuple(sorted((*notes, checked), key=lambda each: each.time_mjd_utc))
+
+
+def _checked(note: Note) -> Note:
+    """The note with single spaces; raises ConfigurationError if its words or its time are none."""
     text = " ".join(note.text.split())
     if not text or len(text) > LONGEST_NOTE or not text.isprintable():
         raise ConfigurationError(f"note {text[:40]!r}: 1 to {LONGEST_NOTE} printable characters are required")
-    if not math.isfinite(note.time_mjd_utc):
-        raise ConfigurationError(f"time_mjd_utc ({note.time_mjd_utc}) of a note must be a finite number")
-    if len(notes) >= MOST_NOTES:
-        raise ConfigurationError(f"the night has {len(notes)} notes already: {MOST_NOTES} at most")
-    return tuple(sorted((*notes, msgspec.structs.replace(note, text=text)), key=lambda each: each.time_mjd_utc))
+    if not 0.0 <= note.time_mjd_utc <= _LATEST_MJD:
+        raise ConfigurationError(f"time_mjd_utc ({note.time_mjd_utc}) of a note must be a finite number of days from 0 on")
+    return msgspec.structs.replace(note, text=text)
 
 
 def save_notes(out: Path, notes: tuple[Note, ...]) -> None:

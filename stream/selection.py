@@ -16,6 +16,7 @@ import tomli_w
 from stream.atomic_files import write_atomically
 from stream.errors import ConfigurationError
 from stream.messages import Selection
+from stream.toml_text import parse_toml
 
 SELECTION_FILE = "selection.toml"
 _LONGEST_NAME = 60
@@ -37,7 +38,7 @@ def load_selection(out: Path) -> Selection:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"selection {path} cannot be read: {error}") from error
     try:
-        return msgspec.convert(tomllib.loads(text), Selection)
+        return msgspec.convert(parse_toml(text), Selection)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigurationError(f"selection {path}: {error}") from error
 

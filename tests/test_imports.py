@@ -33,6 +33,7 @@ VOCABULARY = frozenset(
         "own_parts",
         "page_options",
         "own_instruments",
+        "toml_text",
     )
 )
 ALLOWED: dict[str, frozenset[str]] = {
