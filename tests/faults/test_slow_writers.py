@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -136,24 +137,91 @@ def test_a_frame_that_is_deleted_before_it_was_read_is_rejected(night: Simulated
 
 
 @pytest.mark.slow
-def test_a_frame_under_two_names_is_two_frames_and_a_corrected_one_stays_as_it_was(
-    night: SimulatedNight, tmp_path: Path
-) -> None:
+def test_a_frame_under_two_names_is_two_frames(night: SimulatedNight, tmp_path: Path) -> None:
     frames = night.frames[:30]
     with Watch(tmp_path / "frames", tmp_path / "out", night.catalogs) as watch:
         put(frames, watch.folder)
         for frame in frames[:6]:
             (watch.folder / f"again-{frame.name}").hardlink_to(watch.folder / frame.name)
         watch.wait(36)
-        before = outcomes_of(watch.out)
-        corrected = frames[10].name
-        (watch.folder / corrected).write_bytes(frames[10].read_bytes()[:-5760] + b"\1" * 5760)
-        named = f"{corrected} changed after it was handed over"
-        wait_until(lambda: named in watch.log(), 10.0, "a line of the log on the file that changed")
         assert watch.stop().status == 0
     doubled = [*names(frames), *(f"again-{frame.name}" for frame in frames[:6])]
-    assert outcomes_of(watch.out) == before
     assert differences(watch.out, night.undisturbed, doubled, original=lambda path: path.removeprefix("again-")) == []
+
+
+def wrong_pixels(content: bytes) -> bytes:
+    """A frame with a stripe of zeros across its stars."""
+    start = content.index(b"END".ljust(80)) // 2880 * 2880 + 2880
+    return content[: start + 10_000] + bytes(8_000) + content[start + 18_000 :]
+
+
+def wrong_header(content: bytes) -> bytes:
+    """A frame whose exposure time nobody can believe."""
+    start = content.index(b"EXPOSURE=")
+    return content[:start] + b"EXPOSURE= -1.0".ljust(80) + content[start + 80 :]
+
+
+def write_wrong(frames: Sequence[Path], folder: Path) -> None:
+    """Let versions appear that are to be corrected: by turns with wrong pixels and with a wrong header."""
+    for number, frame in enumerate(frames):
+        hidden = folder / f"{frame.name}.tmp"
+        hidden.write_bytes((wrong_header if number % 2 else wrong_pixels)(frame.read_bytes()))
+        hidden.rename(folder / frame.name)
+
+
+def correct(frames: Sequence[Path], folder: Path) -> None:
+    """Overwrite files by the true frames: in place, by renaming, and half of them first."""
+    for number, frame in enumerate(frames):
+        if number % 3 == 0:
+            put([frame], folder)
+        if number % 3 == 1:
+            shutil.copyfile(frame, folder / frame.name)
+        if number % 3 == 2:
+            content = frame.read_bytes()
+            (folder / frame.name).write_bytes(content[:20000])
+            pause()
+            with (folder / frame.name).open("ab") as file:
+                file.write(content[20000:])
+
+
+def n_unlike(watch: Watch, night: SimulatedNight) -> int:
+    """Frames whose rows are not yet those of the undisturbed night."""
+    wrong = differences(watch.out, night.undisturbed, list(outcomes_of(watch.out)))
+    return len({sentence.partition(":")[0] for sentence in wrong})
+
+
+def wait_until_corrected(watch: Watch, night: SimulatedNight) -> None:
+    wait_until(lambda: n_unlike(watch, night) == 0, 60.0, "the measurement of the corrected files")
+
+
+def test_frames_that_are_overwritten_by_corrected_ones_are_measured_anew(
+    night: SimulatedNight, tmp_path: Path, report: Report
+) -> None:
+    """While the night runs, while nobody measures, while it does not run; and one that is broken keeps its row."""
+    frames = night.frames[:60]
+    with Watch(tmp_path / "frames", tmp_path / "out", night.catalogs) as watch:
+        put(frames[:20], watch.folder)
+        write_wrong(frames[20:60], watch.folder)
+        watch.wait(60)
+        assert n_unlike(watch, night) == 40
+        correct(frames[20:32], watch.folder)
+        wait_until(lambda: n_unlike(watch, night) == 28, 60.0, "the measurement of twelve corrected files")
+        kill_all(watch.workers())  # what changes now may be read before or after
+        correct(frames[32:44], watch.folder)
+        write_wrong(frames[:10], watch.folder)
+        correct(frames[:10], watch.folder)
+        wait_until(lambda: n_unlike(watch, night) == 16, 60.0, "the measurement of corrected files by other workers")
+        assert watch.stop().status == 0
+    correct(frames[44:60], watch.folder)
+    with watch:
+        wait_until_corrected(watch, night)
+        (watch.folder / frames[15].name).write_bytes(b"a text")
+        kept = f"{frames[15].name} keeps its measurement: it was overwritten, but {frames[15].name}"
+        wait_until(lambda: kept in watch.log(), 30.0, "a line of the log")
+        assert watch.stop().status == 0
+    assert f"{frames[20].name} was overwritten after it had arrived" in watch.log()
+    wrong = differences(watch.out, night.undisturbed, names(frames))
+    report("files that are corrected after they were measured", watch.out, n_faults=61, n_in=len(frames), wrong=wrong)
 
 
 @pytest.mark.slow
