@@ -7,20 +7,25 @@ import json
 import logging
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from bokeh.application import Application
 from bokeh.server.contexts import ApplicationContext
 from bokeh.server.tornado import BokehTornado
+from bokeh.server.views.ws import WSHandler
 from bokeh.util.token import get_session_id
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
 from server import theme
+from server.bounded import BoundedSocket
 from server.door import Door, Invitation, Refusal, SecurityHeaders, Visit, visit_of
+from server.gathering import GatheringConnection
 from server.page import THEME_COOKIE, problem_page, theme_name
 from server.visitor import Role
 
 _WEBSOCKET_BYTES = 2**20
+_SOCKETS_OF_A_PAGE = 4
 _COOKIE_DAYS = 7
 _log = logging.getLogger(__name__)
 
@@ -49,6 +54,11 @@ class GuardedTornado(BokehTornado):  # type: ignore[misc]  # bokeh is untyped he
             log_function=_log_request,
             **given,
         )
+        bounds = {"door": door, "buckets": WeakKeyDictionary()}
+        for rule in self.wildcard_router.rules:
+            if rule.target is WSHandler:
+                rule.target = BoundedSocket
+                rule.target_kwargs |= bounds
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Find who answers a request: whom the door does not let in, nobody else sees."""
@@ -64,7 +74,16 @@ class GuardedTornado(BokehTornado):  # type: ignore[misc]  # bokeh is untyped he
         if isinstance(answer, Invitation):
             given = {"invitation": answer, "name": self._door.cookie_name, "secure": self._door.is_secure(request)}
             return self.get_handler_delegate(request, InvitationHandler, given)
+        self._door.counts.refusals[answer.status] += 1
         return self.get_handler_delegate(request, RefusalHandler, {"refusal": answer})
+
+    def new_connection(
+        self, protocol: Any, socket: Any, application_context: ApplicationContext, session: Any
+    ) -> GatheringConnection:
+        """Join a browser to its session."""
+        connection = GatheringConnection(protocol, socket, application_context, session)
+        self._clients.add(connection)
+        return connection
 
     def _seat(
         self, request: HTTPServerRequest, visit: Visit, *, is_page: bool, socket_of: ApplicationContext | None
@@ -77,6 +96,8 @@ class GuardedTornado(BokehTornado):  # type: ignore[misc]  # bokeh is untyped he
             begins_page = session is None
             if session is not None and not visit.role.covers(_role_of_session(session)):
                 return Refusal(403, "this page belongs to somebody who may change the night: open one of your own")
+            if session is not None and session.connection_count >= _SOCKETS_OF_A_PAGE:
+                return Refusal(503, f"{session.connection_count} browsers look at this page: open one of your own")
         n_pages = sum(len(list(each.sessions)) for each in self.applications.values())
         if begins_page and n_pages >= self._door.limits.sessions:
             return Refusal(503, f"{n_pages} pages are open, which is the most that this server shows at a time")

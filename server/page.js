@@ -3,6 +3,17 @@
 
 const THEME = "opticam-live-theme";
 
+// At each paint Bokeh writes a style sheet anew for each thing that it paints, and asks the browser whether a style sheet
+// has a colour for it, which takes a new look at the styles of the whole page: half of the time of a paint. Here a sheet
+// is written when it changes, and colours come from the theme of the plots alone.
+function paintWithoutStyling() {
+  const of = name => window.Bokeh?.loader?.[`@bokehjs/core/${name}`];
+  const visual = of("visuals/visual")?.VisualProperties.prototype, sheet = of("dom")?.InlineStyleSheet.prototype;
+  if (!visual || !sheet) return;
+  visual._get_css_value = () => "";
+  sheet._update = function (css) { if (this.el.textContent !== css) this.el.textContent = css; };
+}
+
 function remembered() {
   try { return localStorage.getItem(THEME); } catch { return null; } // a browser that keeps nothing
 }
@@ -63,6 +74,8 @@ function isTyping(event) {
   return place.matches("input, textarea, select") || place.isContentEditable
     || event.key === " " && place.matches("button"); // that button is pressed by it
 }
+
+paintWithoutStyling();
 
 document.addEventListener("DOMContentLoaded", () => {
   comeBackWhenLost();

@@ -17,28 +17,27 @@ from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.server.server import BaseServer
 from bokeh.settings import settings
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
 from server.api import Seats, routes
+from server.bounded import BoundedServer
 from server.door import TOKEN_ARGUMENT, Door
 from server.guarded import GuardedTornado
 from server.nights import Nights
 from server.page import make_document
-from server.rates import Limits
 from server.tokens import Tokens, load_or_make_tokens, tls_context
 from server.visitor import Role
 from stream.errors import ConfigurationError, LedgerError
 from stream.night.ledger import LedgerReader
-from stream.page_options import TOKENS_FILE, PageAccess
+from stream.page_options import TOKENS_FILE, Limits, PageAccess
 from stream.processes import end_with_parent, holder_of, on_stop_signals
 
 _LEDGER_WAIT_S = 10.0
 _LOOK_INTERVAL_S = 0.2
 _UNUSED_SESSION_MS = 15_000
 _ORDERLY_END_S = 3.0
-_IDLE_CONNECTION_S = 75.0
+_IDLE_CONNECTION_S = 30.0
 _LARGEST_HEADER_BYTES = 16_384
 _LARGEST_BODY_BYTES = 1024
 _BODY_TIMEOUT_S = 10.0
@@ -155,7 +154,7 @@ def make_server(
     application = GuardedTornado(
         {"/" if nights.is_single else "/night": Application(FunctionHandler(partial(make_document, nights=nights)))},
         door,
-        extra_patterns=routes(nights, Seats(door.limits.streams)),
+        extra_patterns=routes(nights, Seats(door.limits.streams), door.counts),
         # Without it Bokeh would lead from / to its only application.
         use_index=nights.is_single,
         redirect_root=nights.is_single,
@@ -164,8 +163,10 @@ def make_server(
         unused_session_lifetime_milliseconds=_UNUSED_SESSION_MS,
         check_unused_sessions_milliseconds=_UNUSED_SESSION_MS // 3,
     )
-    http_server = HTTPServer(
+    http_server = BoundedServer(
         application,
+        connections=door.limits.connections,
+        counts=door.counts,
         ssl_options=tls,
         idle_connection_timeout=_IDLE_CONNECTION_S,
         max_header_size=_LARGEST_HEADER_BYTES,
