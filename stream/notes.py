@@ -82,7 +82,7 @@ def _checked(note: Note) -> Note:
     if not text or len(text) > LONGEST_NOTE or not text.isprintable():
         raise ConfigurationError(f"note {text[:40]!r}: 1 to {LONGEST_NOTE} printable characters are required")
     if not 0.0 <= note.time_mjd_utc <= _LATEST_MJD:
-        raise ConfigurationError(f"time_mjd_utc ({note.time_mjd_utc}) of a note must be a finite number of days from 0 on")
+        raise ConfigurationError(f"time_mjd_utc ({note.time_mjd_utc}) of a note must be a finite number of days")
     return msgspec.structs.replace(note, text=text)
 
 
