@@ -76,8 +76,7 @@ class LaterLooks:
     def is_another(self, name: str) -> bool:
         """Whether a file that arrived has another size or modification time now."""
         self._take_added()
-        then = self._files.get(name)
-        return then is not None and not self._has(name, then) and self._stamp(name) not in (None, then)
+        return self._is_other(name)
 
     def others(self, *, all_files: bool = False) -> list[str]:
         """Such files: some of those there are, or all of them."""
@@ -103,7 +102,11 @@ class LaterLooks:
         return found
 
     def _others_of(self, names: Iterable[str]) -> list[str]:
-        return [name for name in names if self.is_another(name)]
+        return [name for name in names if self._is_other(name)]
+
+    def _is_other(self, name: str) -> bool:
+        then = self._files.get(name)
+        return then is not None and not self._has(name, then) and self._stamp(name) not in (None, then)
 
     def _take_added(self) -> None:
         while not self._added.empty():
