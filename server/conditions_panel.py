@@ -70,8 +70,8 @@ class _Strip:
         else:
             self.figure.xaxis.formatter = NumeralTickFormatter(format="0.[0000]")
             self.figure.xaxis.axis_label = QUANTITIES[x_name]
-        tooltips = [("key", "$name"), (QUANTITIES[name], "@y{0.0000}"), ("frame", "#@frame_id{0}")]
-        self._hover = HoverTool(renderers=[], tooltips=tooltips, mode="mouse")
+        words = ("key", "$name"), (QUANTITIES[name], "@y{0.0000}"), ("frame", "#@frame_id{0}")
+        self._hover = HoverTool(renderers=[], tooltips=theme.hover(*words), mode="mouse")
         # Before the figure is in a document: there each glyph costs a look through all its models.
         for key in keys:
             self._add_key(key)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from bokeh.layouts import row
-from bokeh.models import RadioButtonGroup, Row, Select, Toggle
+from bokeh.models import Div, RadioButtonGroup, Row, Select, Toggle
 
 from server import theme
 from server.looks import SCALES, Look, Scale
@@ -18,6 +18,10 @@ FREE = "free"
 _BINS = {"0": "each point", "1": "1 s bins", "5": "5 s bins", "10": "10 s bins", "30": "30 s bins", "60": "1 min bins"}
 _BINS |= {"300": "5 min bins"}
 _MEANS = {"0": "no mean", "10": "mean of 10 s", "30": "mean of 30 s", "60": "mean of 1 min", "300": "mean of 5 min"}
+_RESTING = (
+    "<span class='awaited'>paused: light curves and what is made of them rest; "
+    "field, health and conditions go on</span>"
+)
 
 
 class CurveControls:
@@ -42,6 +46,7 @@ class CurveControls:
             labels=[*(label for label, _window_s in WINDOWS), FREE], stylesheets=style, name="window"
         )
         self.pause = Toggle(label="pause", stylesheets=style, name="pause")
+        self._resting = Div(text=_RESTING, visible=False, stylesheets=[theme.TEXT_STYLE], name="resting")
         self._bin = Select(title="bins", options=list(_BINS.items()), stylesheets=style, name="bin", width=104)
         self._mean = Select(
             title="rolling mean", options=list(_MEANS.items()), stylesheets=style, name="mean", width=118
@@ -63,6 +68,7 @@ class CurveControls:
             self._mean,
             self._scale,
             self._check,
+            self._resting,
             styles={"flex-wrap": "wrap"},
             sizing_mode="stretch_width",
             name="curve_controls",
@@ -92,6 +98,7 @@ class CurveControls:
         label = "pause" if n_waiting is None else f"resume · {n_waiting:,} new"
         if self.pause.label != label:
             self.pause.label = label
+            self._resting.visible = n_waiting is not None
 
     def _window_chosen(self, _name: str, _old: object, active: int | None) -> None:
         if active is None or self._is_showing:

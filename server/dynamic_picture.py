@@ -51,8 +51,8 @@ class DynamicPicture:
         drawn = plot.image(
             "image", x="x", y="y", dw="width", dh="height", source=self._source, color_mapper=self._mapper
         )
-        tooltips = [("UTC", "$x{%H:%M:%S}"), ("frequency", "$y{0.00000} Hz"), ("√ power", "@image{0.000e+0}")]
-        plot.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips, formatters={"$x": "datetime"}))
+        words = ("UTC", "$x{%H:%M:%S}"), ("frequency", "$y{0.00000} Hz"), ("√ power", "@image{0.000e+0}")
+        plot.add_tools(HoverTool(renderers=[drawn], tooltips=theme.hover(*words), formatters={"$x": "datetime"}))
         bar = ColorBar(
             color_mapper=self._mapper,
             width=9,

@@ -106,7 +106,7 @@ class _Strip:
                 fill_alpha=0.7,
                 legend_label=label,
             )
-            tips = [("star", label), ("UTC", "@x{%H:%M:%S}"), ("FWHM", "@y{0.00} px")]
+            tips = theme.hover(("star", label), ("UTC", "@x{%H:%M:%S}"), ("FWHM", "@y{0.00} px"))
             plot.add_tools(HoverTool(renderers=[points], tooltips=tips, formatters={"@x": "datetime"}))
         plot.legend.orientation = "horizontal"
         plot.legend.location = "top_left"

@@ -32,6 +32,7 @@ from bokeh.plotting import figure
 from server import theme
 from server.columns import Columns, change_between
 from server.curve_views import CurveView, empty_columns, on_scale
+from server.fitting import entitle, fitted, room_of
 from server.looks import SCALES, Look
 from server.night_view import KeyView, NightView
 from server.overlays import Overlay
@@ -45,13 +46,13 @@ _MIN_STRIP_PX = 130
 _REACH_PX = 24.0
 _MANY_POINTS = 1200
 _TITLE_INTERVAL_S = 1.0
-_TOOLTIPS = [
+_HOVER = theme.hover(
     ("UTC", "@utc_ms{%F %H:%M:%S.%3N}"),
     ("BJD_TDB", "@bjd_tdb{0.0000000}"),
     ("flux", "@flux{0.00000} ± @flux_err{0.00000}"),
     ("flags", "@flags"),
     ("frame", "@frame"),
-]
+)
 
 
 def set_range(limits: Range1d, wanted: tuple[float, float]) -> None:
@@ -127,7 +128,7 @@ class _Strip:
         self._check = Overlay(plot, f"check_{self.key}", squares)
         self._model = Overlay(plot, f"model_{self.key}", Line(**over, line_color=self._palette.accent, line_width=2.2))
         formatters = {"@utc_ms": "datetime"}
-        plot.add_tools(HoverTool(renderers=[self._points], tooltips=_TOOLTIPS, formatters=formatters, mode="mouse"))
+        plot.add_tools(HoverTool(renderers=[self._points], tooltips=_HOVER, formatters=formatters, mode="mouse"))
 
     @property
     def top(self) -> float:
@@ -136,6 +137,7 @@ class _Strip:
 
     def label_axes(self, time_label: str, flux_label: str) -> None:
         """Label the axes; an empty label of the time leaves room for the curve."""
+        time_label = fitted(time_label, room_of(self.figure), font_px=11.0)
         for axis, label in ((self.figure.xaxis[0], time_label), (self.figure.yaxis[0], flux_label)):
             if axis.axis_label != label:
                 axis.axis_label = label
@@ -162,13 +164,12 @@ class _Strip:
 
     def _say_title(self, key_view: KeyView, curve: CurveView) -> None:
         """Say what is shown: another choice at once, other numbers once a second."""
-        about, now = (key_view.choice, key_view.sentence, curve.n_points > 0), time.monotonic()
+        width_px, now = room_of(self.figure), time.monotonic()
+        about = (key_view.choice, key_view.sentence, curve.n_points > 0, width_px)
         if about == self._titled_about and now < self._title_due_s:
             return
-        title = _title(key_view, curve)
         self._titled_about, self._title_due_s = about, now + _TITLE_INTERVAL_S
-        if self.figure.title.text != title:
-            self.figure.title.text = title
+        entitle(self.figure, _title(key_view, curve))
 
     def show_model(self, model: Columns, curve: CurveView, look: Look) -> None:
         """Draw a model of the relative flux on the scale of the curve; an empty one takes it away."""

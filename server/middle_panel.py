@@ -98,8 +98,9 @@ class MiddlePanel:
             self._take_away.update(view, state)
 
     def catch_up(self, view: NightView, state: ViewState) -> None:
-        """Show what a viewer chose while the page was paused, once it is made."""
-        if state.tab in KINDS and self._timing_panel(state.tab).is_waiting:
+        """While the light curves rest, so does what is made of them, once it is there; all else goes on."""
+        is_of_curves = state.tab == "spectra" or state.tab in KINDS
+        if not is_of_curves or (state.tab in KINDS and self._timing_panel(state.tab).is_waiting):
             self.update(view, None, state)
 
     def show_frame(self, key: str, frame_id: int) -> None:

@@ -133,6 +133,7 @@ class Page:
         self.health.update(view)
         self.alerts.update(view)
         self.rejected.update(view)
+        self._update_field(view)
         if self._paused_at is not None:
             self.controls.say_paused(max(0, _n_frames(view) - self._paused_at))
             self.middle.catch_up(view, self._state)
@@ -142,7 +143,6 @@ class Page:
         self.curves.update(view, curves, look)
         self.curves.show_models(self._models(), curves or {}, look)
         self.middle.update(view, curves, self._state)
-        self._update_field(view)
 
     def _update_field(self, view: NightView) -> None:
         """Another choice is shown at once; stars that drift and new pictures less often."""

@@ -19,9 +19,10 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from server import theme
+from server.fitting import entitle
 from server.followed_range import FollowedRange
 from server.light_curve_panel import whole_number_formatter
-from server.power_spectrum_panel import FEW_TICKS
+from server.spectrum_figure import FEW_TICKS
 from server.timing_views import StripView
 
 _POINTS: dict[str, list[Any]] = {"x": [], "y": [], "lower": [], "upper": [], "alpha": [], "text": []}
@@ -45,7 +46,7 @@ class StripAxes:
     x_label : str
     min_height_px : int
     tooltips : tuple of tuple of str
-        Of the points, as bokeh takes them.
+        Of the points, as `theme.hover` takes them.
     """
 
     panel: str
@@ -121,9 +122,8 @@ class PointStrip:
         points = self._marks = plot.scatter("x", "y", source=self._points, size=_SIZE, color=colour, alpha="alpha")
         plot.line("x", "y", source=self._line, color=palette.text, line_width=1.6)
         formatters = {"@x": "datetime"} if self._axes.x_type == "datetime" else {}
-        plot.add_tools(
-            HoverTool(renderers=[points], tooltips=list(self._axes.tooltips), formatters=formatters, mode="mouse")
-        )
+        words = theme.hover(*self._axes.tooltips)
+        plot.add_tools(HoverTool(renderers=[points], tooltips=words, formatters=formatters, mode="mouse"))
 
     def show_axis(self, shown: bool) -> None:
         """Label the horizontal axis, or leave its room to the picture."""
@@ -133,6 +133,7 @@ class PointStrip:
 
     def update(self, view: StripView) -> None:
         """Draw a view; the one that is drawn already costs nothing."""
+        entitle(self.figure, view.title)
         if view is self._drawn:
             return
         self._drawn = view
@@ -143,9 +144,8 @@ class PointStrip:
         for source, columns in ((self._dots, view.dots), (self._line, view.line)):
             if len(columns.get("x", ())) or len(source.data["x"]):
                 source.data = dict(columns) or dict(_PLAIN)
-        for model, text in ((self.figure.title, view.title), (self._note, view.note)):
-            if model.text != text:
-                model.text = text
+        if self._note.text != view.note:
+            self._note.text = view.note
         self._shade(view.bands)
         self._x_range.show(view.x_range)
         self._y_range.show(view.y_range)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, fields
+from html import escape
 from typing import Any
 
 FONT = "Inter, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -54,9 +55,7 @@ class Palette:
     def css(self) -> str:
         """Custom properties of the page."""
         colours = [f"--{field.name.replace('_', '-')}: {getattr(self, field.name)};" for field in fields(self)[1:-2]]
-        # Bokeh writes the labels of its hovers in a blue of its own.
-        dimmed = " .bk-Tooltip { filter: sepia(1) hue-rotate(-45deg) saturate(4); }" if self.name == "red" else ""
-        return f":root {{ color-scheme: {'light' if self.name == 'light' else 'dark'}; {' '.join(colours)} }}{dimmed}"
+        return f":root {{ color-scheme: {'light' if self.name == 'light' else 'dark'}; {' '.join(colours)} }}"
 
 
 PALETTES = {
@@ -150,6 +149,23 @@ def plot_theme(palette: Palette) -> dict[str, Any]:
     }
     grid = {"grid_line_color": palette.grid, "grid_line_alpha": 0.7}
     return {"attrs": {"Plot": plot, "Grid": grid, "Title": title, "Axis": axis, "Legend": legend}}
+
+
+def hover(*rows: tuple[str, str]) -> str:
+    """Return what is said where a point is hovered, as HTML: in lists of its own Bokeh writes the labels in a blue.
+
+    Parameters
+    ----------
+    rows : tuple of (str, str)
+        Label, and value with the names of columns as bokeh takes them; Bokeh escapes what these columns hold.
+    """
+    cell = "display: table-cell; padding: 1px 4px;"
+    lines = "".join(
+        f"<div style='display: table-row'><div style='{cell} color: var(--faint)'>{label}</div>"
+        f"<div style='{cell} overflow-wrap: anywhere'>{value}</div></div>"
+        for label, value in rows
+    )
+    return f"<div class='hover' style='display: table; font: {FONT_SIZE} {escape(FONT)}'>{lines}</div>"
 
 
 # On a phone the page scrolls, so that a strip need not share the height of the screen with the others.

@@ -24,6 +24,7 @@ TRENDS = {
     "median:600": "running median, 10 min",
     "median:1800": "running median, 30 min",
 }
+AXES_NAMES = {"log": "log axes", "semilog": "linear frequency", "linear": "linear axes"}
 UNITS = {"fractional": "(rms/mean)²/Hz", "absolute": "rms²/Hz", "leahy": "Leahy"}
 _BINS = {str(n_bins): f"{n_bins} bins" for n_bins in (10, 20, 30, 50, 100)}
 _SEGMENTS = {"0": "segments: automatic"} | {f"{length_s:g}": f"segments of {length_s:g} s" for length_s in LENGTHS_S}
@@ -32,13 +33,14 @@ _WINDOWS = {"0": "windows: automatic"} | {f"{length_s:g}": f"windows of {length_
 _SELECTS: Mapping[str, tuple[Mapping[str, str], int]] = {
     "trend": (TRENDS, 142),
     "normalisation": (UNITS, 115),
+    "axes": (AXES_NAMES, 116),
     "reference": ({"": "first key"}, 64),
     "n_bins": (_BINS, 80),
     "segment_s": (_SEGMENTS, 146),
     "window_s": (_WINDOWS, 146),
 }
 _TEXTS = {"period": ("period / s, or 2.1 h", 128), "epoch": ("epoch, BJD or MJD", 142)}
-_TOGGLES = {"model": "draw on the light curves", "sampling": "window"}
+_TOGGLES = {"model": "draw on the light curves", "sampling": "window", "overlaid": "overlaid"}
 _READ: Mapping[str, Callable[[str], Any]] = {"n_bins": int, "segment_s": float, "window_s": float}
 
 

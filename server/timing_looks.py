@@ -13,6 +13,7 @@ from stream.analysis.periodogram import Normalisation
 from stream.errors import ConfigurationError
 
 KINDS = ("dynamic", "lags", "correlation", "fold", "transit")
+AXES_OF_SPECTRA = ("log", "semilog", "linear")
 _MOST_BINS = 500
 _LONGEST_S = 86_400.0
 _PERIOD = re.compile(r"\s*([0-9.eE+-]+)\s*(s|min|h|d|)\s*")
@@ -42,6 +43,10 @@ class TimingChoices:
         Length of the windows of the dynamic spectrum; 0: chosen from the light curve.
     sampling : bool
         Whether the window function is drawn with the spectra.
+    axes : str
+        Of the spectra: ``log``, ``semilog`` (linear frequency) or ``linear``.
+    overlaid : bool
+        Whether the spectra of all keys are drawn in one picture.
     model : bool
         Whether the transits that fit best are drawn on the light curves.
 
@@ -61,11 +66,15 @@ class TimingChoices:
     window_s: float = 0.0
     sampling: bool = False
     model: bool = False
+    axes: str = "log"
+    overlaid: bool = False
 
     def __post_init__(self) -> None:
         detrending_of(self.trend)
         if self.normalisation not in tuple(Normalisation):
             raise ConfigurationError(f"normalisation ({self.normalisation}) must be one of {', '.join(Normalisation)}")
+        if self.axes not in AXES_OF_SPECTRA:
+            raise ConfigurationError(f"axes ({self.axes}) must be one of {', '.join(AXES_OF_SPECTRA)}")
         if not 2 <= self.n_bins <= _MOST_BINS:
             raise ConfigurationError(f"bins of a fold ({self.n_bins}) must be 2 to {_MOST_BINS}")
         for name, length_s in (("segment", self.segment_s), ("window", self.window_s)):

@@ -22,6 +22,7 @@ _TIMING_TEXTS = {
     "reference": "reference",
     "period": "period",
     "epoch": "epoch",
+    "axes": "axes",
 }
 
 
@@ -89,7 +90,7 @@ def _timing_fields(timing: TimingChoices) -> dict[str, str]:
     fields |= {"bins": str(timing.n_bins)} if timing.n_bins != new.n_bins else {}
     lengths = (("segment", timing.segment_s), ("slide", timing.window_s))
     fields |= {name: f"{length_s:g}" for name, length_s in lengths if length_s}
-    toggles = (("sampling", timing.sampling), ("model", timing.model))
+    toggles = (("sampling", timing.sampling), ("model", timing.model), ("overlay", timing.overlaid))
     return fields | {name: "1" for name, is_on in toggles if is_on}
 
 
@@ -186,6 +187,8 @@ _CHANGES: tuple[tuple[tuple[str, ...], Callable[..., ViewState]], ...] = (
     (("bins",), _with_bins),
     (("segment",), lambda state, text: _with_timing(state, segment_s=finite_number("segment", text))),
     (("slide",), lambda state, text: _with_timing(state, window_s=finite_number("slide", text))),
+    (("axes",), lambda state, text: _with_timing(state, axes=text)),
+    (("overlay",), lambda state, text: _with_timing(state, overlaid=text == "1")),
     (("sampling",), lambda state, text: _with_timing(state, sampling=text == "1")),
     (("model",), lambda state, text: _with_timing(state, model=text == "1")),
 )
