@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ _LEDGER_WAIT_S = 10.0
 _LOOK_INTERVAL_S = 0.2
 _UNUSED_SESSION_MS = 15_000
 _ORDERLY_END_S = 3.0
+_SWITCH_INTERVAL_S = 0.0005
 _IDLE_CONNECTION_S = 30.0
 _LARGEST_HEADER_BYTES = 16_384
 _LARGEST_BODY_BYTES = 1024
@@ -96,6 +98,8 @@ def serve(
 
 def _serve(nights: Nights, port: int, access: PageAccess, announce: Callable[[str], None]) -> None:
     """Run the event loop until a signal; whatever a browser was just being sent is dropped then."""
+    # Whoever sends something lets the thread that computes go on, and would wait 5 ms for its next turn each time.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     asyncio.set_event_loop(asyncio.new_event_loop())
     loop = IOLoop.current()
     tokens = load_or_make_tokens(access.token_file or nights.place / TOKENS_FILE) if access.has_tokens else None
