@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,6 +17,8 @@ from stream.messages import SourceFluxes
 
 _GROWTH_BEFORE_SOLVING = 50
 """A solution stands until the night has grown by one part in so many."""
+_SHORTEST_S = 1.0
+"""Time between two solutions of a choice: a young night grows by that part with every frame."""
 _IDLE_S = 2.0
 """Once no frame has come for so long, all that there are take part in a last solution: that of the batch."""
 _COMPUTED = "the light curve of this choice is being computed"
@@ -58,6 +61,7 @@ class GrownCurve:
         self._problem = ""
         self._n_merges = self._n_solved_merges = -1
         self._changed_s = 0.0
+        self._solved_s = -math.inf
         self._starts: list[int] = []
 
     @property
@@ -109,7 +113,7 @@ class GrownCurve:
         if growing is None or growing.curve() is None:
             return self.columns.n_merges != self._n_merges
         if n_frames >= growing.n_solved + max(1, growing.n_solved // _GROWTH_BEFORE_SOLVING):
-            return True
+            return growing.n_solved == 0 or self._clock() - self._solved_s >= _SHORTEST_S
         is_solved = self.columns.n_merges == self._n_solved_merges
         return not is_solved and not self._problem and self._clock() - self._changed_s >= _IDLE_S
 
@@ -117,6 +121,7 @@ class GrownCurve:
         stars = self._stars
         if stars is None:
             return
+        self._solved_s = self._clock()
         n_frames, fluxes = len(self.columns), self.columns.kept_fluxes()
         future = self._solver.order(n_frames, _solved, stars, fluxes)
         self._order = _Order(stars, self.columns.n_merges, future)
