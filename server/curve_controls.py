@@ -12,6 +12,8 @@ from bokeh.models import Div, RadioButtonGroup, Row, Select, Toggle
 
 from server import theme
 from server.looks import SCALES, Look, Scale
+from server.timing_controls import TRENDS
+from server.timing_looks import detrending_of, text_of
 
 WINDOWS: tuple[tuple[str, float], ...] = (("5 min", 300.0), ("30 min", 1800.0), ("night", math.inf))
 FREE = "free"
@@ -51,6 +53,7 @@ class CurveControls:
         self._mean = Select(
             title="rolling mean", options=list(_MEANS.items()), stylesheets=style, name="mean", width=118
         )
+        self._trend = Select(title="trend", options=list(TRENDS.items()), stylesheets=style, name="trend", width=142)
         self._scale = Select(
             title="scale of flux", options=list(SCALES.items()), stylesheets=style, name="scale", width=158
         )
@@ -59,6 +62,7 @@ class CurveControls:
         self._window.on_change("active", self._window_chosen)
         self._bin.on_change("value", lambda _name, _old, new: self._choose(bin_s=float(new)))
         self._mean.on_change("value", lambda _name, _old, new: self._choose(mean_s=float(new)))
+        self._trend.on_change("value", lambda _name, _old, new: self._choose(trend=detrending_of(new)))
         self._scale.on_change("value", lambda _name, _old, new: self._choose(scale=new))
         self._check.on_change("active", lambda _name, _old, new: self._choose(check=bool(new)))
         self.root: Row = row(
@@ -66,6 +70,7 @@ class CurveControls:
             self.pause,
             self._bin,
             self._mean,
+            self._trend,
             self._scale,
             self._check,
             self._resting,
@@ -88,6 +93,10 @@ class CurveControls:
                 if value not in dict(select.options):
                     select.options = [*select.options, (value, f"{word} {value} s")]
                 select.value = value
+            trend = text_of(look.trend)
+            if trend not in dict(self._trend.options):
+                self._trend.options = [*self._trend.options, (trend, trend.replace(":", ", "))]
+            self._trend.value = trend
             self._scale.value = look.scale if look.scale in get_args(Scale) else "night"
             self._check.active = look.check
         finally:

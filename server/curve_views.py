@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.columns import Columns, GrowingThinning, robust_range
+from server.curve_trend import CurveTrend, TrendMaker
 from server.grown import GrownCurve
 from server.looks import Look
 from server.solving import Solver
 from server.spectrum_views import SpectrumMaker, SpectrumView, no_spectrum
+from stream.analysis.detrending import Trend
 from stream.analysis.relative import RelativeLightCurve
 from stream.analysis.series import TimeSeries
 from stream.flags import DOUBTFUL, flag_names
@@ -59,6 +61,8 @@ class CurveView:
     check_text: str = ""
     unit: float = 1.0
     """What fluxes are divided by."""
+    trend: CurveTrend = field(default_factory=CurveTrend)
+    """What they are divided by besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ class CurveMaker:
         self._names = names
         self._thinning, self._check_thinning = GrowingThinning(MAX_CURVE_POINTS), GrowingThinning(MAX_CHECK_POINTS)
         self._spectrum = SpectrumMaker(key, clock, look)
+        self._trend = TrendMaker(look.trend, solver, clock)
         self._transform: Future[None] | None = None
         self._shown = self._spectrum.view
         self._clock = clock
@@ -157,8 +162,9 @@ class CurveMaker:
         """Return what is drawn of a light curve as it is now."""
         if self._look.spectra:
             self._order_spectrum(grown)
+        self._order_trend(grown)
         versions = (grown.version, check.version if check else 0)
-        if self._view is None or versions != self._versions:
+        if self._trend.take() or self._view is None or versions != self._versions:
             self._view = self._made(grown, check)
             self._versions = versions
         self._take_spectrum()
@@ -180,6 +186,19 @@ class CurveMaker:
         if self._view is None or not self._view.n_points:
             self._shown = no_spectrum(f"{self._key}: {_COMPUTED}")
         self._transform = self._solver.order(len(airmass), self._spectrum.make, series, airmass, grown.version)
+
+    def _order_trend(self, grown: GrownCurve) -> None:
+        curve = None if self._look.trend.trend is Trend.NONE else grown.curve()
+        if curve is None or not len(curve.frame_ids):
+            return
+        stretch = stretch_of(curve, self._look)
+
+        def points() -> tuple[TimeSeries, FloatArray, FloatArray]:
+            series = series_of(stretch)
+            kept = replace(series, flux_err=series.flux_err.copy())
+            return kept, stretch.part("airmass").copy(), stretch.part("time_mjd_utc").copy()
+
+        self._trend.order(grown.version, points)
 
     def _take_spectrum(self) -> None:
         """Show what was made last; what the solver is at is not touched."""
@@ -210,6 +229,7 @@ class CurveMaker:
             typical_err=self._scatter[1],
             spectrum=self._shown,
             unit=unit,
+            trend=self._trend.trend,
             mean=self._mean(curve, good, unit) if self._look.mean_s else {},
         )
         return self._with_check(view, check) if self._look.check and check is not None else view
@@ -226,21 +246,26 @@ class CurveMaker:
         judged = good[:: max(1, -(-len(good) // _MOST_JUDGED))]
         curve = stretch.curve
         self._scatter = (
-            (float(np.std(curve.flux[good])), float(np.median(curve.flux_err[judged])))
+            (float(np.std(self._without_trend(curve, good))), float(np.median(curve.flux_err[judged])))
             if len(good)
             else (math.nan, math.nan)
         )
         return good
 
+    def _without_trend(self, curve: RelativeLightCurve, rows: IntArray) -> FloatArray:
+        trend = self._trend.trend
+        return curve.flux[rows] / trend.at(curve.time_mjd_utc[rows]) if trend.columns else curve.flux[rows]
+
     def _points(self, curve: RelativeLightCurve, rows: IntArray) -> dict[str, FloatArray]:
         flags = curve.flags[rows]
+        share = self._trend.trend.at(curve.time_mjd_utc[rows])
         frame_ids = curve.frame_ids[rows]
         self._words = self._words.of(frame_ids, flags, self._names)
         return {
             "utc_ms": utc_ms_of(curve.time_mjd_utc[rows]),
             "bjd_tdb": curve.time_bmjd_tdb[rows] + _MJD_TO_JD,
-            "flux": curve.flux[rows],
-            "flux_err": np.nan_to_num(curve.flux_err[rows]),
+            "flux": curve.flux[rows] / share,
+            "flux_err": np.nan_to_num(curve.flux_err[rows]) / share,
             "fill_alpha": np.where(flags & int(DOUBTFUL), 0.0, 0.85),
             "frame_id": frame_ids.astype(np.float64),
             "flags": self._words.flags,
@@ -256,16 +281,17 @@ class CurveMaker:
         bins = np.floor(utc_ms_of(curve.time_mjd_utc[good]) / (1e3 * self._look.bin_s))
         starts = np.concatenate([[0], np.flatnonzero(np.diff(bins)) + 1])
         counts = np.diff(np.concatenate([starts, [len(good)]]))
-        weights = curve.flux_err[good] ** -2
+        share = self._trend.trend.at(curve.time_mjd_utc[good])
+        weights = (share / curve.flux_err[good]) ** 2
         total = np.add.reduceat(weights, starts)
 
         def mean(values: FloatArray) -> FloatArray:
-            return np.add.reduceat(weights * values[good], starts) / total
+            return np.add.reduceat(weights * values, starts) / total
 
         return {
-            "utc_ms": utc_ms_of(mean(curve.time_mjd_utc)),
-            "bjd_tdb": mean(curve.time_bmjd_tdb) + _MJD_TO_JD,
-            "flux": mean(curve.flux),
+            "utc_ms": utc_ms_of(mean(curve.time_mjd_utc[good])),
+            "bjd_tdb": mean(curve.time_bmjd_tdb[good]) + _MJD_TO_JD,
+            "flux": mean(curve.flux[good] / share),
             "flux_err": total**-0.5,
             "fill_alpha": np.full(len(starts), 0.85),
             "frame_id": curve.frame_ids[good[starts]].astype(np.float64),
@@ -277,7 +303,7 @@ class CurveMaker:
         """Mean of the points without a doubtful flag within half a width on either side."""
         if not len(good):
             return {"utc_ms": np.empty(0), "flux": np.empty(0)}
-        times, sums = curve.time_mjd_utc[good], np.concatenate([[0.0], np.cumsum(curve.flux[good])])
+        times, sums = curve.time_mjd_utc[good], np.concatenate([[0.0], np.cumsum(self._without_trend(curve, good))])
         at = np.linspace(times[0], times[-1], MAX_MEAN_POINTS)
         half = 0.5 * self._look.mean_s / SECONDS_PER_DAY
         low, high = np.searchsorted(times, at - half), np.searchsorted(times, at + half, side="right")
@@ -316,11 +342,16 @@ def utc_ms_of(time_mjd: FloatArray) -> FloatArray:
     return (time_mjd - MJD_OF_UNIX_EPOCH) * SECONDS_PER_DAY * 1e3
 
 
+def mjd_of(utc_ms: FloatArray) -> FloatArray:
+    """Modified Julian date in UTC of milliseconds since 1970."""
+    return MJD_OF_UNIX_EPOCH + utc_ms / 1e3 / SECONDS_PER_DAY
+
+
 def stretch_of(curve: RelativeLightCurve, look: Look) -> Stretch:
     """The rows of a light curve that a look is at."""
     times = curve.time_mjd_utc
     if look.span_ms is not None:
-        low, high = (MJD_OF_UNIX_EPOCH + edge_ms / 1e3 / SECONDS_PER_DAY for edge_ms in look.span_ms)
+        low, high = mjd_of(np.array(look.span_ms)).tolist()
         return Stretch(curve, int(np.searchsorted(times, low)), int(np.searchsorted(times, high, side="right")))
     if math.isinf(look.window_s):
         return Stretch(curve, 0, len(times))

@@ -31,7 +31,7 @@ from bokeh.plotting import figure
 
 from server import theme
 from server.columns import Columns, change_between
-from server.curve_views import CurveView, empty_columns, on_scale
+from server.curve_views import CurveView, empty_columns, mjd_of, on_scale
 from server.fitting import entitle, fitted, room_of
 from server.looks import SCALES, Look
 from server.night_view import KeyView, NightView
@@ -177,7 +177,8 @@ class _Strip:
         if not model:
             self._model.show({})
             return
-        fresh = {"utc_ms": model["utc_ms"], "flux": on_scale(np.asarray(model["flux"]), look, curve.unit)}
+        flux = np.asarray(model["flux"]) / curve.trend.at(mjd_of(np.asarray(model["utc_ms"])))
+        fresh = {"utc_ms": model["utc_ms"], "flux": on_scale(flux, look, curve.unit)}
         if not all(np.array_equal(fresh[name], drawn.get(name, ())) for name in fresh):
             self._model.show(fresh)
 
@@ -212,7 +213,7 @@ def _title(key_view: KeyView, curve: CurveView) -> str:
     if len(key_view.choice.comparisons) > 8:
         stars += f" and {len(key_view.choice.comparisons) - 8} more"
     choice = f"{curve.n_points:,} points · target {key_view.choice.target} / {stars}"
-    choice += f" · {curve.check_text}" if curve.check_text else ""
+    choice += "".join(f" · {text}" for text in (curve.check_text, curve.trend.sentence) if text)
     if not math.isfinite(curve.rms):
         return f"{key_view.key} · {choice}"
     return f"{key_view.key} · rms {100.0 * curve.rms:.2f} % · errors {100.0 * curve.typical_err:.2f} % · {choice}"

@@ -37,6 +37,8 @@ class Look:
         Width of the rolling mean; 0 for none.
     check : bool
         Whether the first comparison star is drawn over the others.
+    trend : Detrending
+        What the light curve as drawn is divided by.
     scale : {'night', 'shown', 'magnitude'}
         Flux over its median of the night, over its median of the stretch, or the difference in magnitudes.
     spectra : bool
@@ -60,6 +62,7 @@ class Look:
     bin_s: float = 0.0
     mean_s: float = 0.0
     check: bool = False
+    trend: Detrending = field(default_factory=Detrending)
     scale: Scale = "night"
     spectra: bool = True
     detrending: Detrending = field(default_factory=Detrending)

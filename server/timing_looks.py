@@ -138,6 +138,13 @@ def detrending_of(text: str) -> Detrending:
     return Detrending(trend)
 
 
+def text_of(detrending: Detrending) -> str:
+    """The short text of a trend, as `detrending_of` reads it."""
+    if detrending.trend is Trend.POLYNOMIAL:
+        return f"{detrending.trend}:{detrending.degree}"
+    return f"{detrending.trend}:{detrending.window_s:g}" if detrending.trend is Trend.MEDIAN else str(detrending.trend)
+
+
 def period_s(text: str) -> float:
     """Seconds of a typed period: a number, of seconds or with a unit (s, min, h, d).
 

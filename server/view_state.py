@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from server.looks import Look
-from server.timing_looks import KINDS, TimingChoices, detrending_of
+from server.timing_looks import KINDS, TimingChoices, detrending_of, text_of
 from stream.analysis.choice import parse_source_name
 from stream.analysis.periodogram import Normalisation
 from stream.errors import ConfigurationError
@@ -75,6 +75,7 @@ class ViewState:
             fields["window"] = f"{look.window_s:g}"
         fields |= {name: f"{width:g}" for name, width in (("bin", look.bin_s), ("mean", look.mean_s)) if width}
         fields |= {"check": "1"} if look.check else {}
+        fields |= {"trend": text_of(look.trend)} if look.trend != new.trend else {}
         fields |= {"scale": look.scale} if look.scale != new.scale else {}
         fields |= {"photometer": look.label} if look.label else {}
         fields |= {"tab": self.tab} if self.tab != TABS[0] else {}
@@ -172,6 +173,7 @@ _CHANGES: tuple[tuple[tuple[str, ...], Callable[..., ViewState]], ...] = (
     (("bin",), lambda state, text: _with_look(state, bin_s=finite_number("bin", text))),
     (("mean",), lambda state, text: _with_look(state, mean_s=finite_number("mean", text))),
     (("check",), lambda state, text: _with_look(state, check=text == "1")),
+    (("trend",), lambda state, text: _with_look(state, trend=detrending_of(text))),
     (("scale",), lambda state, text: _with_look(state, scale=text)),
     (("photometer",), lambda state, text: _with_look(state, label=text)),
     (("tab",), _with_tab),

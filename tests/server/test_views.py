@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from server.frame_card import read_card
 from server.frame_panel import card_text
 from server.looks import Look
 from server.photometer_panel import PhotometerScatter, scatter_of_photometers, scatter_table
+from server.timing_looks import TimingChoices, detrending_of, text_of
 from server.view_state import ViewState, parse_state
+from stream.analysis.detrending import Detrending, Trend
 from stream.errors import ConfigurationError, LedgerError
 from stream.selection import load_selection
-from tests.server.fake_night import FREQUENCY_HZ, KEYS, NOISE, RMS, VARIABLE, FakeNight
+from tests.server.fake_night import FREQUENCY_HZ, KEYS, NOISE, RMS, VARIABLE, Cadence, FakeNight
 from tests.server.test_feed import choice_of, curve_of, running, wait_for
 
 
@@ -85,8 +88,10 @@ def test_a_look_at_nothing_is_refused(changes: dict[str, object], sentence: str)
 
 
 def test_the_address_restores_the_view() -> None:
-    look = Look(span_ms=(1.7e12, 1.7e12 + 5000.0), bin_s=5.0, mean_s=30.0, check=True, scale="magnitude")
-    state = ViewState(look, tab="conditions", key="2:r", x="airmass", y="fwhm_px")
+    median = Detrending(Trend.MEDIAN, window_s=300.0)
+    look = Look(span_ms=(1.7e12, 1.7e12 + 5000.0), bin_s=5.0, mean_s=30.0, check=True, scale="magnitude", trend=median)
+    timing = TimingChoices(axes="semilog", overlaid=True)
+    state = ViewState(look, tab="conditions", key="2:r", x="airmass", y="fwhm_px", timing=timing)
     arguments = {
         name: [value.encode()]
         for name, value in (pair.split("=") for pair in state.query().replace("%3A", ":").split("&"))
@@ -95,13 +100,14 @@ def test_the_address_restores_the_view() -> None:
     assert ViewState().query() == ""
     assert parse_state({"window": [b"300"]})[0].look.window_s == 300.0
     changed, sentences = parse_state(
-        {"bin": [b"wide"], "tab": [b"secrets"], "from": [b"9"], "to": [b"3"], "mean": [b"60"]}
+        {"bin": [b"wide"], "tab": [b"secrets"], "from": [b"9"], "to": [b"3"], "mean": [b"60"], "axes": [b"round"]}
     )
     assert changed == ViewState(Look(mean_s=60.0))
     assert [sentence.partition(": ")[2][:12] for sentence in sentences] == [
         "from (9) mus",
         "bin ('wide')",
         "tab ('secret",
+        "axes (round)",
     ]
 
 
@@ -142,6 +148,36 @@ def test_bins_means_magnitudes_and_a_check_star(out: Path) -> None:
         assert (empty.n_points, len(empty.columns["flux"])) == (0, 0)
         with pytest.raises(ConfigurationError, match="photometer 'best' must be one of forced_"):
             feed.curves(Look(label="best"))
+
+
+@pytest.mark.parametrize("text", ["none", "airmass", "polynomial:3", "median:90"])
+def test_a_trend_has_a_short_text(text: str) -> None:
+    assert text_of(detrending_of(text)) == text
+
+
+def test_a_light_curve_is_drawn_without_its_trend(tmp_path: Path) -> None:
+    night = FakeNight(tmp_path, cadence=Cadence(transit_depth=0.1, transit_s=(450.0, 400.0, 150.0)))
+    night.advance(900)
+    night.finish()
+    flat = Look(trend=Detrending(Trend.MEDIAN, window_s=60.0))
+    with running(tmp_path) as feed:
+        raw, curve = curve_of(feed), curve_of(feed, look=flat)
+        assert raw.rms > 1.5 * RMS
+        assert curve.rms == pytest.approx(RMS, rel=0.1)
+        # The sum of squares of what is drawn is that of the pulsation and the noise alone.
+        assert np.std(curve.columns["flux"]) == pytest.approx(math.hypot(RMS, NOISE), rel=0.1)
+        assert curve.trend.sentence == "running median of 60 s divided out"
+        assert (raw.trend.sentence, raw.trend.columns) == ("", {})
+        share = curve.columns["flux"] / raw.columns["flux"]
+        assert curve.columns["flux_err"] / raw.columns["flux_err"] == pytest.approx(share)
+        binned = curve_of(feed, look=replace(flat, bin_s=30.0))
+        assert np.std(binned.columns["flux"]) < RMS / 3.0
+        mean = curve_of(feed, look=replace(flat, mean_s=60.0)).mean["flux"]
+        assert np.nanstd(mean) < RMS / 5.0
+        wanted = Look(trend=Detrending(Trend.AIRMASS))
+        refused = curve_of(feed, look=wanted)
+        assert refused.trend.sentence.startswith("not detrended: the airmass is 1.2000 throughout")
+        assert refused.columns["flux"] == pytest.approx(raw.columns["flux"])
 
 
 def test_another_photometer_is_read_when_it_is_asked_for_and_grows(tmp_path: Path) -> None:
