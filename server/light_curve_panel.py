@@ -149,7 +149,9 @@ class _Strip:
             return
         change = change_between(self._sent, curve.columns, tolerance=TOLERANCE)
         if change.kind == "append":
-            self._source.stream(dict(change.columns), rollover=len(curve.columns["frame_id"]))
+            # As plain numbers: an array is two messages of its own, and there are ten columns.
+            fresh = {name: column.tolist() for name, column in change.columns.items()}
+            self._source.stream(fresh, rollover=len(curve.columns["frame_id"]))
             self._sent = _after_append(self._sent, change.columns, len(curve.columns["frame_id"]))
         elif change.kind == "replace":
             self._source.data = dict(curve.columns)
