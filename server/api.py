@@ -15,6 +15,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
 from server import theme
+from server.door import DoorCounts
 from server.feed import Feed
 from server.nights import Nights
 from server.page import list_of_nights, theme_name
@@ -331,12 +332,17 @@ class ReferenceHandler(ApiHandler):
 class MetricsHandler(ApiHandler):
     """Figures for Prometheus."""
 
+    def initialize(self, nights: Nights, counts: DoorCounts | None = None) -> None:
+        """Take what is shown, and what was refused at the door."""
+        super().initialize(nights)
+        self._counts = counts or DoorCounts()
+
     async def get(self) -> None:
         """Answer in its text format."""
         from server.metrics import metrics_text
 
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-        self.write(metrics_text((await self.feed()).view, time.time()))
+        self.write(metrics_text((await self.feed()).view, time.time(), self._counts))
 
 
 class HealthHandler(ApiHandler):
@@ -377,10 +383,12 @@ class OpenHandler(ApiHandler):
         self.redirect("/night?" + urllib.parse.urlencode({"night": self.text("night")}))
 
 
-def routes(nights: Nights, seats: Seats | None = None) -> list[tuple[str, type[ApiHandler], dict[str, Any]]]:
-    """Addresses of the interface, for the server of the page; `seats` are those of listeners to events."""
+def routes(
+    nights: Nights, seats: Seats | None = None, counts: DoorCounts | None = None
+) -> list[tuple[str, type[ApiHandler], dict[str, Any]]]:
+    """Addresses of the interface; `seats` are those of listeners to events, `counts` of what the door refused."""
     given: dict[str, Any] = {"nights": nights}
-    listening = given | {"seats": seats}
+    special = {EventsHandler: given | {"seats": seats}, MetricsHandler: given | {"counts": counts}}
     handlers: dict[str, type[ApiHandler]] = {
         "/api/nights": NightsHandler,
         "/api/night": NightHandler,
@@ -395,9 +403,7 @@ def routes(nights: Nights, seats: Seats | None = None) -> list[tuple[str, type[A
     }
     if not nights.is_single:
         handlers |= {"/": ListHandler, "/open": OpenHandler}
-    return [
-        (pattern, handler, listening if handler is EventsHandler else given) for pattern, handler in handlers.items()
-    ]
+    return [(pattern, handler, special.get(handler, given)) for pattern, handler in handlers.items()]
 
 
 def choices_of(feed: Feed) -> dict[str, KeyChoice]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stream.page_options import AllowAnyone, Host, Origins, PageAccess, TlsCert, TlsKey, Token, TokenFile
+from stream.page_options import AllowAnyone, Host, Origins, PageAccess, PageLimits, TlsCert, TlsKey, Token, TokenFile
 
 
 def register(app: typer.Typer) -> None:
@@ -27,13 +27,16 @@ def serve_night(
     origin: Origins = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
+    limit: PageLimits = None,
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process is gone.")] = None,
 ) -> None:
     """Serve the page of a night, running or finished, or of all nights under a folder, until Ctrl-C."""
     from stream.night.ledger import LedgerReader
     from stream.processes import holder_of
 
-    access = PageAccess(host, token, token_file, allow_anyone, tuple(origin or ()), tls_cert, tls_key)
+    access = PageAccess(
+        host, token, token_file, allow_anyone, tuple(origin or ()), tls_cert, tls_key, tuple(limit or ())
+    )
     access.check()
     if holder_of(out) is None and not _holds_nights(out):
         # Before the libraries of the page are imported, which takes a second: a mistyped name is told at once.

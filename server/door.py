@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 import socket
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import OutputTransform
 
-from server.rates import Limits, Rates
+from server.rates import Rates
 from server.tokens import Tokens
 from server.visitor import Role
-from stream.page_options import PageAccess
+from stream.page_options import Limits, PageAccess, page_limits
 
 TOKEN_ARGUMENT = "token"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -51,6 +52,25 @@ class Invitation:
     cookie: str
 
 
+@dataclass(slots=True)
+class DoorCounts:
+    """What was refused since the server was started.
+
+    Attributes
+    ----------
+    refusals : Counter of int
+        Requests by the status of the answer.
+    n_shut_sockets : int
+        Pages that were closed because their browser said too much, or nonsense.
+    n_shut_connections : int
+        Connections that were closed at once because there were too many.
+    """
+
+    refusals: Counter[int] = field(default_factory=Counter)
+    n_shut_sockets: int = 0
+    n_shut_connections: int = 0
+
+
 class Door:
     """Lets in by host, origin, rate and token.
 
@@ -61,11 +81,18 @@ class Door:
         None where everybody who reaches the page controls it.
     port : int
         Where the page is served.
-    limits : Limits
+    limits : Limits, optional
+        Without them, those of `access`.
+
+    Attributes
+    ----------
+    counts : DoorCounts
+        What was refused so far.
     """
 
     def __init__(self, access: PageAccess, tokens: Tokens | None, port: int, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+        self.limits = limits or page_limits(access.limits)
+        self.counts = DoorCounts()
         self._access, self._tokens = access, tokens
         self._rates = Rates(self.limits)
         self._names = served_names(access)

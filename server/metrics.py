@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from server.door import DoorCounts
 from server.night_view import NightView
 from stream.alerts import AlertKind
 
@@ -18,8 +19,8 @@ _STATES = ("live", "stalled", "finished")
 class _NightCollector(Collector):
     """What a snapshot says, as metrics; unknown figures are left out."""
 
-    def __init__(self, view: NightView, now_unix_s: float) -> None:
-        self._view, self._now_unix_s = view, now_unix_s
+    def __init__(self, view: NightView, now_unix_s: float, counts: DoorCounts) -> None:
+        self._view, self._now_unix_s, self._counts = view, now_unix_s, counts
 
     def collect(self) -> Iterator[Metric]:
         """Yield one family after the other."""
@@ -32,6 +33,7 @@ class _NightCollector(Collector):
         for kind in AlertKind:
             alerts.add_metric([kind], sum(alert.is_open and alert.kind is kind for alert in self._view.alerts))
         yield alerts
+        yield from self._of_the_door()
         status = self._view.status
         if status is None:
             return
@@ -57,9 +59,19 @@ class _NightCollector(Collector):
             if math.isfinite(value):
                 yield GaugeMetricFamily(f"opticam_live_{name}", meaning, value=value)
 
+    def _of_the_door(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily("opticam_live_page_refusals", "Refused requests.", labels=["status"])
+        for status, n_refused in sorted(self._counts.refusals.items()):
+            refused.add_metric([str(status)], n_refused)
+        yield refused
+        n_shut = self._counts.n_shut_sockets
+        yield CounterMetricFamily("opticam_live_page_shut_sockets", "Pages that said too much.", value=n_shut)
+        n_cut = self._counts.n_shut_connections
+        yield CounterMetricFamily("opticam_live_page_shut_connections", "Connections beyond the limit.", value=n_cut)
 
-def metrics_text(view: NightView, now_unix_s: float) -> bytes:
-    """Return the figures of a snapshot in the text format of Prometheus."""
+
+def metrics_text(view: NightView, now_unix_s: float, counts: DoorCounts | None = None) -> bytes:
+    """Return the figures of a snapshot, and of the door of its page, in the text format of Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_NightCollector(view, now_unix_s))
+    registry.register(_NightCollector(view, now_unix_s, counts or DoorCounts()))
     return generate_latest(registry)

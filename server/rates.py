@@ -6,31 +6,37 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from stream.page_options import Limits
 
 _MOST_ADDRESSES = 4096
 _NETWORK_BITS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one server bears.
+class Bucket:
+    """What may be taken at once, filling again at a steady rate.
 
-    Attributes
+    Parameters
     ----------
-    requests_per_s, burst : float
-        Of one address: on average, and at once. A page is about a dozen requests.
-    heavy : float
-        Requests that a page, a light curve or a figure counts for.
-    sessions, streams : int
-        Pages, and listeners to ``/api/events``, at a time.
+    per_s, burst : float
+    now_s : float
+        Monotonic time.
     """
 
-    requests_per_s: float = 60.0
-    burst: float = 1200.0
-    heavy: float = 10.0
-    sessions: int = 80
-    streams: int = 64
+    __slots__ = ("_at_s", "_burst", "_left", "_per_s")
+
+    def __init__(self, per_s: float, burst: float, now_s: float) -> None:
+        self._per_s, self._burst = per_s, burst
+        self._left, self._at_s = burst, now_s
+
+    def take(self, cost: float, now_s: float) -> bool:
+        """Take `cost` out; False where there is less."""
+        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_s)
+        self._at_s = now_s
+        if self._left < cost:
+            return False
+        self._left -= cost
+        return True
 
 
 class Rates:
@@ -45,18 +51,16 @@ class Rates:
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits, clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
     def allow(self, address: str, cost: float) -> bool:
         """Take `cost` requests out of the bucket of an address; False where it holds fewer."""
-        now, name = self._clock(), network_of(address)
-        left, at_s = self._buckets.pop(name, (self._limits.burst, now))
-        left = min(self._limits.burst, left + (now - at_s) * self._limits.requests_per_s)
-        allowed = left >= cost
-        self._buckets[name] = (left - cost if allowed else left, now)
+        now_s, name = self._clock(), network_of(address)
+        bucket = self._buckets.pop(name, None) or Bucket(self._limits.requests_per_s, self._limits.burst, now_s)
+        self._buckets[name] = bucket
         if len(self._buckets) > _MOST_ADDRESSES:
             self._buckets.popitem(last=False)
-        return allowed
+        return bucket.take(cost, now_s)
 
 
 def network_of(address: str) -> str:

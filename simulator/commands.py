@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.scenarios import SCENARIOS
-from stream.page_options import AllowAnyone, Host, Origins, PageAccess, TlsCert, TlsKey, Token, TokenFile
+from stream.page_options import AllowAnyone, Host, Origins, PageAccess, PageLimits, TlsCert, TlsKey, Token, TokenFile
 
 if TYPE_CHECKING:
     from simulator.live import LiveOptions
@@ -179,6 +179,7 @@ def demo(
     origin: Origins = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
+    limit: PageLimits = None,
     duration: Annotated[float | None, typer.Option(min=0.0, help="Stop by itself after so many live seconds.")] = None,
     cadence: Cadence = 1.0,
     scenario: Scenarios = ["drift", "seeing"],  # noqa: B006  (typer copies it)
@@ -190,7 +191,9 @@ def demo(
     options = DemoOptions(
         out=out,
         port=port,
-        access=PageAccess(host, token, token_file, allow_anyone, tuple(origin or ()), tls_cert, tls_key),
+        access=PageAccess(
+            host, token, token_file, allow_anyone, tuple(origin or ()), tls_cert, tls_key, tuple(limit or ())
+        ),
         duration_s=duration,
         cadence_s=cadence,
         scenarios=tuple(scenario),

@@ -22,7 +22,7 @@ import typer
 
 from stream import output_commands, repair_command
 from stream.alert_options import AlertThresholds, OnAlert
-from stream.page_options import AllowAnyone, Host, Origins, PageAccess, TlsCert, TlsKey, Token, TokenFile
+from stream.page_options import AllowAnyone, Host, Origins, PageAccess, PageLimits, TlsCert, TlsKey, Token, TokenFile
 from stream.processes import end_with_parent, on_stop_signals
 from stream.recipe_options import Coordinates, InstrumentName, RecipeFile, SingleSettings, make_recipe
 
@@ -109,6 +109,7 @@ def watch(
     origin: Origins = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
+    limit: PageLimits = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page of the night.")] = True,
     catalog: Catalogs = None,
     remeasure: Remeasure = False,
@@ -140,7 +141,9 @@ def watch(
         remeasure=remeasure,
         catalogs=tuple(catalog or ()),
         port=port if page else None,
-        access=PageAccess(host, token, token_file, allow_anyone, tuple(origin or ()), tls_cert, tls_key),
+        access=PageAccess(
+            host, token, token_file, allow_anyone, tuple(origin or ()), tls_cert, tls_key, tuple(limit or ())
+        ),
         calibration=calibration_folders(bias, darks, flats, bad_pixels),
         alerts=alert_settings(alert or ()),
         on_alert=split_command(on_alert) if on_alert is not None else (),

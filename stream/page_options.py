@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import msgspec
 import typer
 
 from stream.errors import ConfigurationError
@@ -54,6 +56,61 @@ TlsCert = Annotated[Path | None, typer.Option("--tls-cert", help="Certificate (P
 TlsKey = Annotated[
     Path | None, typer.Option("--tls-key", help="Its key (PEM, no passphrase); for its owner's eyes alone (0600).")
 ]
+PageLimits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit", help="What the page bears at a time, as sessions=200; may be repeated.", metavar="NAME=VALUE"
+    ),
+]
+_Rate = Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]
+_Number = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one server of the page bears.
+
+    Attributes
+    ----------
+    requests_per_s, burst : float
+        Of one address: on average, and at once. A page is about a dozen requests.
+    heavy : float
+        Requests that a page, a light curve or a figure counts for.
+    sessions, streams : int
+        Pages, and listeners to ``/api/events``, at a time.
+    messages_per_s : float
+        Messages over the websocket of one page, on average; ten seconds of them at once.
+    connections : int
+        Connections at a time; one address gets half of them.
+    """
+
+    requests_per_s: _Rate = 60.0
+    burst: _Rate = 1200.0
+    heavy: _Rate = 10.0
+    sessions: _Number = 80
+    streams: _Number = 64
+    messages_per_s: _Rate = 500.0
+    connections: _Number = 600
+
+
+def page_limits(texts: Sequence[str]) -> Limits:
+    """Limits from texts like ``sessions=200``; those that are not named keep their defaults.
+
+    Raises
+    ------
+    ConfigurationError
+        If a text is no assignment, or names a limit or a value that cannot be.
+    """
+    given: dict[str, str] = {}
+    names = Limits.__struct_fields__
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in names:
+            raise ConfigurationError(f"page limit {text[:80]!r} must be NAME=VALUE with one of {', '.join(names)}")
+        given[name] = value
+    try:
+        return msgspec.convert(given, Limits, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"page limit {', '.join(texts)[:200]}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +130,8 @@ class PageAccess:
     origins : tuple of str
         Further addresses that browsers know the page by, as a proxy's.
     tls_cert, tls_key : Path or None
+    limits : tuple of str
+        What the page bears, each as ``NAME=VALUE``.
     """
 
     host: str = "localhost"
@@ -82,6 +141,7 @@ class PageAccess:
     origins: tuple[str, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    limits: tuple[str, ...] = ()
 
     @property
     def bind_address(self) -> str:
@@ -120,6 +180,7 @@ class PageAccess:
         if (self.tls_cert is None) != (self.tls_key is None):
             given, missing = ("--tls-cert", "--tls-key") if self.tls_key is None else ("--tls-key", "--tls-cert")
             raise ConfigurationError(f"{given} needs {missing} too")
+        page_limits(self.limits)
         for origin in self.origins:
             parts = urlsplit(origin)
             if (
@@ -143,6 +204,8 @@ class PageAccess:
             words += [] if path is None else [option, str(path)]
         for origin in self.origins:
             words += ["--origin", origin]
+        for limit in self.limits:
+            words += ["--limit", limit]
         return words
 
 

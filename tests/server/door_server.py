@@ -16,11 +16,10 @@ from typing import Any, TypeVar
 from tornado.ioloop import IOLoop
 
 from server.nights import Nights
-from server.rates import Limits
 from server.serving import make_server
 from server.tokens import Tokens
 from server.visitor import Role
-from stream.page_options import PageAccess
+from stream.page_options import Limits, PageAccess
 
 TOKENS = Tokens(control="c" * 43, watch="w" * 43)
 _Found = TypeVar("_Found")

@@ -15,12 +15,12 @@ from bokeh.events import ButtonClick, DoubleTap, Tap
 from bokeh.models import Button, Div
 from bokeh.util.token import generate_jwt_token, get_session_id
 
-from server.rates import Limits, Rates
+from server.rates import Rates
 from server.tokens import Tokens, load_or_make_tokens, tls_context
 from server.visitor import WATCHING, Role
 from stream.errors import ConfigurationError
 from stream.notes import NOTES_FILE
-from stream.page_options import PageAccess
+from stream.page_options import Limits, PageAccess
 from stream.selection import SELECTION_FILE, load_selection
 from tests.server.door_server import TOKENS, Answer, DoorServer, door_server
 from tests.server.fake_night import FakeNight
