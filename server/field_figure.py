@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from bokeh.models import Arrow, ColumnDataSource, LinearColorMapper, Range1d, VeeHead
+from bokeh.models import Arrow, ColumnDataSource, Label, LinearColorMapper, Range1d, VeeHead
 
 from server import theme
 from server.compass import arrows
@@ -33,6 +33,7 @@ class FieldFigure:
         self._image = ColumnDataSource(data=dict(_NO_PICTURE), name="picture")
         self._sources = ColumnDataSource(data=source_columns(None, palette), name="sources")
         self._arrows = ColumnDataSource(data=arrows(None, (1, 1)), name="compass")
+        self._no_arrows = _words(palette)
         self._x_range, self._y_range = Range1d(-0.5, 511.5), Range1d(-0.5, 511.5)
         self.mapper: LinearColorMapper = grey_scale(palette)
         self.plot = picture_figure("field_figure", self._x_range, self._y_range)
@@ -49,6 +50,7 @@ class FieldFigure:
         ends = {"x_start": "x0", "y_start": "y0", "x_end": "x1", "y_end": "y1"}
         self.plot.add_layout(Arrow(end=head, source=self._arrows, line_color=colour, line_width=1.6, **ends))
         add_names(self.plot, self._arrows, colour, text_align="center", text_baseline="middle")
+        self.plot.add_layout(self._no_arrows)
 
     @property
     def has_picture(self) -> bool:
@@ -60,6 +62,7 @@ class FieldFigure:
         self._picture = None
         self._image.data = dict(_NO_PICTURE)
         self._arrows.data = arrows(None, (1, 1))
+        self._no_arrows.visible = False
 
     def show_picture(self, shown: KeyView, picture: Picture | None) -> None:
         """Show a picture of a key, if it is another one than before."""
@@ -77,12 +80,32 @@ class FieldFigure:
         fresh = arrows(picture.compass, shown.catalog.frame_shape)
         if fresh != self._arrows.data:
             self._arrows.data = fresh
+        if self._no_arrows.visible != (picture.compass is None):
+            self._no_arrows.visible = picture.compass is None
 
     def show_sources(self, shown: KeyView) -> None:
         """Show where the sources are, and which role each has."""
         fresh = source_columns(shown, self._palette)
         if any(not np.array_equal(fresh[name], self._sources.data[name]) for name in fresh):
             self._sources.data = fresh
+
+
+def _words(palette: theme.Palette) -> Label:
+    """What stands in the place of the arrows where a header does not tell: nobody wonders whether they are to come."""
+    return Label(
+        x=6,
+        y=5,
+        x_units="screen",
+        y_units="screen",
+        text="north not known: no WCS in the header",
+        text_font=theme.FONT,
+        text_font_size="10px",
+        text_color=palette.text,
+        background_fill_color=palette.panel,
+        background_fill_alpha=0.65,
+        visible=False,
+        name="no_compass",
+    )
 
 
 def source_columns(shown: KeyView | None, palette: theme.Palette) -> dict[str, Any]:

@@ -23,6 +23,7 @@ _ROLE_IS = """label => { const data = window.Bokeh?.documents?.[0]?.get_model_by
     if (data == null) return false;
     return Array.from(data instanceof Map ? data.get("number") : data.number).includes(label); }"""
 _HAS_ARROWS = "n => window.Bokeh?.documents?.[0]?.get_model_by_name('compass')?.get_length() === n"
+_SAYS_NO_NORTH = "said => Bokeh.documents[0].get_model_by_name('no_compass')?.visible === said"
 _HAS_PICTURE = "() => Bokeh.documents[0].get_model_by_name('picture')?.get_length() === 1"
 
 
@@ -124,6 +125,7 @@ def look_for_north_and_east(page: NightPage) -> None:
     page.wait(_HAS_ARROWS, 2)
     turned = page.columns("compass")
     assert turned["text"] == ["N", "E"]
+    page.wait(_SAYS_NO_NORTH, False)
     north, east = ([turned[f"{axis}1"][row] - turned[f"{axis}0"][row] for axis in "xy"] for row in (0, 1))
     assert north[0] == pytest.approx(-0.5774 * north[1], rel=1e-3)
     assert east[0] < 0.0
@@ -132,6 +134,7 @@ def look_for_north_and_east(page: NightPage) -> None:
     page.wait(_HAS_ARROWS, 0)
     page.wait(_HAS_PICTURE, None)
     assert page.columns("compass")["text"] == []
+    page.wait(_SAYS_NO_NORTH, True)
     page.page.locator(".field").get_by_text(KEYS[1], exact=True).first.click()
     page.wait(_HAS_ARROWS, 2)
     mirrored = page.columns("compass")
