@@ -1,4 +1,4 @@
-"""Connections and websockets of which there are only so many: who says too much, or nonsense, loses his."""
+"""Connections, websockets and lines of the log, of which there are only so many: who says too much loses his."""
 
 from __future__ import annotations
 
@@ -17,11 +17,25 @@ from server.rates import Bucket, network_of
 _BURST_S = 10.0
 _BYTES_OF_A_MESSAGE = 16_384
 _POLICY_VIOLATED = 1008
+_WHOLE_PAGE, _WHOLE_PAGE_S = "PULL-DOC-REQ", 3.0
 _TOO_MUCH = "too many messages from this page"
 _TOO_EARLY = "a message before the page was there"
 _NONSENSE = "a message that makes no sense"
 
+_LONGEST_LINE, _MOST_LINES = 2000, 100
+
 _log = logging.getLogger(__name__)
+
+
+class ShortLines(logging.Formatter):
+    """Lines of a log that nobody fills a disk with: a message may hold what a visitor sent."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Cut what is too long, and leave out what is in the middle of too many lines."""
+        lines = super().format(record).split("\n")
+        if len(lines) > _MOST_LINES:
+            lines = [*lines[: _MOST_LINES // 2], "...", *lines[-_MOST_LINES // 2 :]]
+        return "\n".join(line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + "..." for line in lines)
 
 
 class BoundedSocket(WSHandler):  # type: ignore[misc]  # bokeh is untyped here
@@ -43,6 +57,14 @@ class BoundedSocket(WSHandler):  # type: ignore[misc]  # bokeh is untyped here
             self._shut(_TOO_MUCH)
         else:
             await super().on_message(fragment)
+
+    async def _handle(self, message: Any) -> Any:
+        # A whole page once more is some tenths of a second of the server's time; a browser asks for it once.
+        cost = _WHOLE_PAGE_S * self._door.limits.messages_per_s
+        if message.msgtype == _WHOLE_PAGE and not self._bucket().take(cost, time.monotonic()):
+            self._shut(_TOO_MUCH)
+            return None
+        return await super()._handle(message)
 
     async def _receive(self, fragment: str | bytes) -> Any:
         try:

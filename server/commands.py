@@ -60,6 +60,7 @@ def _log_to(out: Path) -> None:
     """Log to the night's own folder; a night on a disk that cannot be written is served without a log."""
     import logging
 
+    from server.bounded import ShortLines
     from stream.night.ledger import LEDGER_FILE
 
     try:
@@ -69,7 +70,7 @@ def _log_to(out: Path) -> None:
         handler: logging.Handler = logging.FileHandler(out / "log" / "serve.log", encoding="utf-8")
     except OSError:
         handler = logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(ShortLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("bokeh").setLevel(logging.WARNING)
     logging.getLogger("tornado").setLevel(logging.WARNING)
