@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stream.night.ledger import LedgerCounts
     from stream.night.run import NightOptions, Onlooker
 
-_ALL_ENDED_S = 3.5  # after Ctrl-C, with everything that was started
+_ALL_ENDED_S = 2.5  # after Ctrl-C, with everything that was started
 _LEAST_EXPORT_S = 0.2
 
 Folder = Annotated[

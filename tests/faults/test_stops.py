@@ -49,7 +49,8 @@ def test_a_night_at_full_work_stops_within_five_seconds_and_goes_on(
         watch.wait(len(made), 240.0)
         assert watch.stop().status == 0
     wrong = differences(watch.out, night.undisturbed, made, original=original)
-    report(f"{number.name} at full work", watch.out, n_faults=1, n_in=len(made), wrong=wrong)
+    what, remark = f"{number.name} at full work", f"ended after {ended.took_s:.1f} s"
+    report(what, watch.out, n_faults=1, n_in=len(made), wrong=wrong, remark=remark)
 
 
 @pytest.mark.slow
