@@ -7,6 +7,7 @@ import errno
 import fcntl
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from stream.page_options import PageAccess
 LOCK_FILE = ".lock"
 _LOOK_AT_PARENT_S = 0.2
 _LOOK_AT_PORT_S = 0.1
+_FIRST_TO_GO = "800"  # of at most 1000
 
 
 def on_stop_signals(request: Callable[[], object]) -> Callable[[], None]:
@@ -131,6 +133,22 @@ def give_back_memory() -> None:
     gc.freeze()
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def bound_memory(share: float) -> None:
+    """Let this process take at most a share of the memory of this machine, and be the first to go where none is left.
+
+    A file may hold what unpacks to more than there is: the process that opens it then gets a MemoryError, and should
+    the system have to end one nevertheless, it is not the one that keeps the night. Where the system knows no such
+    bounds nothing is done.
+    """
+    with suppress(OSError, ValueError):
+        most = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * share)
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        bounds = [limit for limit in (soft, hard, most) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), hard))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class GzipStream:
 
     def skip_to_end(self) -> None:
         """Unpack all that is left: only then is it known whether it is whole."""
-        self.skip(GUNZIP_LIMIT_BYTES)
+        self.skip(GUNZIP_LIMIT_BYTES + 1)
 
     def _next(self, most: int) -> bytes:
         """Some more bytes, at most so many; none where a member begins or ends."""
@@ -151,6 +151,8 @@ def read_tiles(path: Path, name: str, *, hdu: int, plane: int | None) -> NDArray
             with fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
                 section = hdus[hdu].section
                 return np.array(section[:] if plane is None else section[plane])
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged file makes astropy raise almost anything
         text = " ".join(str(error).split())
         raise FrameRejectedError(

@@ -119,6 +119,9 @@ def _read_all(
             _check_content(frame, request.key)
         except FrameRejectedError as error:
             rejected.append(_rejection(entry, request.key, error.reason, error.sentence))
+        except MemoryError:
+            sentence = f"{entry.path} takes more memory than a worker may have"
+            rejected.append(_rejection(entry, request.key, Reason.UNREADABLE, sentence))
         else:
             read.append((entry, frame))
     if not read:

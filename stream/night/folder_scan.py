@@ -92,6 +92,13 @@ class FolderScan:
     exclude : Path
         Folders and files that are left out: the outputs of the night and its calibration frames may lie within its
         frames.
+
+    Attributes
+    ----------
+    is_reachable : bool
+        Whether the folder itself could be listed.
+    unreadable : tuple of str
+        A sentence for each folder within it that could not be listed at the last scan.
     """
 
     def __init__(self, folder: Path, *exclude: Path, full_every: int = 15) -> None:
@@ -103,6 +110,8 @@ class FolderScan:
         self._folders: dict[str, list[str]] = {}
         self._searched: dict[str, tuple[float, bool]] = {}
         self._n_scans = 0
+        self._refused: dict[str, str] = {}
+        self.unreadable: tuple[str, ...] = ()
         self.is_reachable = True
 
     def new_names(self) -> Iterator[str]:
@@ -110,11 +119,16 @@ class FolderScan:
         if self._n_scans % self._full_every == 0:
             self._settled.clear()
         self._n_scans += 1
+        self._refused.clear()
         pending = [""]
         while pending:
             relative = pending.pop()
             yield from self._list(relative)
             pending += self._folders.get(relative, ())
+        refused = tuple(self._refused[relative] for relative in sorted(self._refused))
+        for sentence in set(refused) - set(self.unreadable):
+            _log.warning("%s", sentence)
+        self.unreadable = refused
 
     def is_searched(self, relative: str) -> bool:
         """Whether a file would be found: neither it nor its folder excluded, the folder not hidden or behind a link."""
@@ -183,6 +197,8 @@ class FolderScan:
         if relative == "" and self.is_reachable:
             _log.warning("folder %s cannot be read: %s", self._folder, error)
             self.is_reachable = False
+        if relative and not isinstance(error, FileNotFoundError | NotADirectoryError):
+            self._refused[relative] = f"folder {safe_name(relative)} cannot be read: {error.strerror}"
 
 
 def _real(path: str | Path) -> Path:

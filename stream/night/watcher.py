@@ -175,7 +175,7 @@ class Watcher:
     def complaints(self) -> tuple[str, ...]:
         """What keeps frames from being found, in sentences."""
         if self._scan.is_reachable:
-            return ()
+            return self._scan.unreadable
         return (f"folder {self._folder} cannot be read: it is looked for every {self._settings.scan_s:g} s",)
 
     def is_searched(self, relative: str) -> bool:

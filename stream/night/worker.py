@@ -40,7 +40,7 @@ from stream.messages import (
 )
 from stream.night.night_folder import CALIBRATION_FOLDER, CATALOG_FOLDER, RECIPE_FILE, read_run_file
 from stream.night.wire import connect_to_broker, heartbeat_identity, task_identity
-from stream.processes import give_back_memory
+from stream.processes import bound_memory, give_back_memory
 
 if TYPE_CHECKING:
     from stream.measure.calibration import Calibration
@@ -50,6 +50,7 @@ CREDIT = 2
 """One frame in work and one at hand, so that no worker waits for the broker."""
 HEARTBEAT_S = 0.5
 _LONGEST_SENTENCE = 4000
+_MEMORY_SHARE = 0.75
 
 _log = logging.getLogger(__name__)
 
@@ -144,6 +145,8 @@ def answer_frame(measurer: Measurer, assignment: AssignFrame) -> FrameReply:
         reason, sentence = rejection.reason, rejection.sentence
     except FrameIncompleteError as incomplete:
         reason, sentence = Reason.TRUNCATED, str(incomplete)
+    except MemoryError:
+        reason, sentence = Reason.UNREADABLE, f"{frame.path} takes more memory than a worker may have"
     except Exception as error:  # noqa: BLE001  (one frame must not end the night, whatever a library raises over it)
         _log.exception("frame %s", frame.path)
         reason, sentence = Reason.INTERNAL_ERROR, _internal_error(frame.path, error)
@@ -239,6 +242,7 @@ def run_worker(out: Path) -> None:
         If no night runs in `out`, or its recipe cannot be read.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    bound_memory(_MEMORY_SHARE)
     run = read_run_file(out)
     if run.pid != os.getppid():
         _log.warning("the night process %d is not the parent of this worker: leaving", run.pid)
