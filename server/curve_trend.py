@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from server.columns import Columns
-from server.solving import Solver
+from server.solving import RENEWAL, Solver
 from stream.analysis.detrending import Detrending, Trend, detrend
 from stream.analysis.running_median import RunningMedian
 from stream.analysis.series import TimeSeries
@@ -79,7 +79,8 @@ class TrendMaker:
             return
         series, airmass, time_mjd = points()
         self._made_of = version
-        self._future = self._solver.order(len(time_mjd), self._made, series, airmass, time_mjd)
+        size = RENEWAL if self.trend.columns else len(time_mjd)
+        self._future = self._solver.order(size, self._made, series, airmass, time_mjd)
 
     def take(self) -> bool:
         """Take the trend that was fitted last; returns whether there was one."""

@@ -16,7 +16,7 @@ from server.columns import Columns, GrowingThinning, robust_range
 from server.curve_trend import CurveTrend, TrendMaker
 from server.grown import GrownCurve
 from server.looks import Look
-from server.solving import Solver
+from server.solving import RENEWAL, Solver
 from server.spectrum_views import SpectrumMaker, SpectrumView, no_spectrum
 from stream.analysis.detrending import Trend
 from stream.analysis.relative import RelativeLightCurve
@@ -183,9 +183,10 @@ class CurveMaker:
         # The columns go on growing while it is made.
         series = replace(series_of(stretch), flux_err=stretch.part("flux_err").copy())
         airmass = stretch.part("airmass").copy()
+        size: float = RENEWAL
         if self._view is None or not self._view.n_points:
-            self._shown = no_spectrum(f"{self._key}: {_COMPUTED}")
-        self._transform = self._solver.order(len(airmass), self._spectrum.make, series, airmass, grown.version)
+            self._shown, size = no_spectrum(f"{self._key}: {_COMPUTED}"), len(airmass)
+        self._transform = self._solver.order(size, self._spectrum.make, series, airmass, grown.version)
 
     def _order_trend(self, grown: GrownCurve) -> None:
         curve = None if self._look.trend.trend is Trend.NONE else grown.curve()

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from server.columns import KeyColumns
-from server.solving import Solver
+from server.solving import RENEWAL, Solver
 from stream.analysis.growing import GrowingLightCurve
 from stream.analysis.relative import RelativeLightCurve
 from stream.errors import OpticamLiveError
@@ -89,11 +89,12 @@ class GrownCurve:
         if (target, comparisons) != self._stars:
             self._stars = (target, comparisons)
             self._forget_order()
-            self._solve()
+            self._solve(len(self.columns))
         self._take_solution()
         self._extend()
         if self._order is None and self._is_due():
-            self._solve()
+            is_there = self._growing is not None and self._growing.n_solved > 0
+            self._solve(RENEWAL if is_there else len(self.columns))
             self._take_solution()
 
     def _extend(self) -> None:
@@ -117,13 +118,12 @@ class GrownCurve:
         is_solved = self.columns.n_merges == self._n_solved_merges
         return not is_solved and not self._problem and self._clock() - self._changed_s >= _IDLE_S
 
-    def _solve(self) -> None:
+    def _solve(self, size: float) -> None:
         stars = self._stars
         if stars is None:
             return
         self._solved_s = self._clock()
-        n_frames, fluxes = len(self.columns), self.columns.kept_fluxes()
-        future = self._solver.order(n_frames, _solved, stars, fluxes)
+        future = self._solver.order(size, _solved, stars, self.columns.kept_fluxes())
         self._order = _Order(stars, self.columns.n_merges, future)
 
     def _take_solution(self) -> None:

@@ -13,7 +13,7 @@ from server.curve_views import CurveMaker, CurveView
 from server.grown import GrownCurve
 from server.looks import Look
 from server.night_view import KeyView
-from server.solving import Solver
+from server.solving import RENEWAL, Solver
 from server.timing_desk import Version
 from server.timing_looks import TimingLook
 from server.timing_views import KeyStretch, stretches_of
@@ -199,10 +199,11 @@ class NightModel:
 
     def _choose(self) -> None:
         """Resolve the selection; again only when a key's night has doubled, so that the page does not flicker."""
+        is_new = self._choose_at is None
         columns = {key: self.columns[(self.label, key)] for key in self.catalogs}
         self._choose_at = {key: _next_choice(len(each)) for key, each in columns.items()}
         fluxes = {key: each.kept_fluxes() for key, each in columns.items()}
-        size = max(map(len, columns.values()))
+        size = max(map(len, columns.values())) if is_new else RENEWAL
         future = self._solver.order(size, resolve_selection, self._selection, self.catalogs, fluxes)
         self._choosing = _Choosing(self._selection, self.catalogs, future)
 

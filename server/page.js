@@ -3,13 +3,18 @@
 
 const THEME = "opticam-live-theme";
 
-// At each paint Bokeh writes a style sheet anew for each thing that it paints, and asks the browser whether a style sheet
-// has a colour for it, which takes a new look at the styles of the whole page: half of the time of a paint. Here a sheet
-// is written when it changes, and colours come from the theme of the plots alone.
+// At each paint Bokeh writes a style sheet anew for each thing that it paints, asks the browser whether a style sheet has
+// a colour for it, and how large the font of the plot is, which takes a new look at the styles of the whole page each
+// time: half of the time of a paint. Here a sheet is written when it changes, and colours and sizes come from the theme
+// of the plots alone.
+const FONT_PX = 13; // of whatever is measured in em: nothing is
+
 function paintWithoutStyling() {
   const of = name => window.Bokeh?.loader?.[`@bokehjs/core/${name}`];
   const visual = of("visuals/visual")?.VisualProperties.prototype, sheet = of("dom")?.InlineStyleSheet.prototype;
-  if (!visual || !sheet) return;
+  const plot = window.Bokeh?.loader?.["@bokehjs/models/plots/plot_canvas"]?.PlotView.prototype;
+  if (!visual || !sheet || !plot) return;
+  Object.defineProperty(plot, "base_font_size", {get: () => FONT_PX});
   visual._get_css_value = () => "";
   sheet._update = function (css) { if (this.el.textContent !== css) this.el.textContent = css; };
 }
@@ -64,6 +69,7 @@ function comeBackWhenLost() {
   shown.on_event("connection_lost", () => {
     if (isLost) return;
     isLost = true;
+    document.getElementById("lost").hidden = false;
     setTimeout(comeBack, COME_BACK_MS);
   });
 }
@@ -72,7 +78,7 @@ function isTyping(event) {
   const place = event.composedPath()[0];
   if (!(place instanceof HTMLElement)) return false;
   return place.matches("input, textarea, select") || place.isContentEditable
-    || event.key === " " && place.matches("button"); // that button is pressed by it
+    || event.key === " " && place.matches("button:focus-visible"); // whoever came to that button by key presses it
 }
 
 paintWithoutStyling();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,8 +37,11 @@ from server.view_state import ViewState, parse_state
 from server.visitor import Role, Visitor, visitor_of
 from stream.errors import ConfigurationError, OpticamLiveError
 
-LOOK_INTERVAL_MS = 50
 FIELD_INTERVAL_S = 0.5
+GATHER_S = 0.015
+"""Cameras that are read out together are measured within some milliseconds: their points come in one update."""
+REST_INTERVAL_S = 0.15
+"""How often it is looked for what no frame brings: ages, answers to clicks, what was still being computed."""
 THEME_COOKIE = "opticam-live-theme"
 
 _FILES = importlib.resources.files("server")
@@ -76,8 +80,8 @@ class Page:
         self._state = state
         self._wanted_span: list[tuple[float, float] | None] = []
         self._paused_at: int | None = None
-        self._due_s = self._field_due_s = self._patience_s = 0.0
-        self._beaten = -1
+        self._due_s = self._rest_due_s = self._field_due_s = self._patience_s = 0.0
+        self._beaten, self._news_s = -1, math.inf
         # A browser that falls behind is sent less: updates that wait for it would be old when it draws them.
         self._beat = TextInput(value="", visible=False, name="beat")
         self._echo = TextInput(value="", visible=False, name="echo")
@@ -108,16 +112,24 @@ class Page:
         panels = (self.health, self.controls, self.curves, self.middle, self.field)
         return [*(panel.root for panel in panels), *self.alerts.roots, *self.rejected.roots]
 
+    def is_due(self, now_s: float) -> bool:
+        """Whether there is news, or may be, and its browser has drawn the last update, or is slow to say so."""
+        if now_s < self._due_s or (self._echo.value != self._beat.value and now_s < self._patience_s):
+            return False
+        if self._feed.view.version == self._beaten:
+            return now_s >= self._rest_due_s
+        self._news_s = min(self._news_s, now_s)
+        return now_s >= self._news_s + GATHER_S
+
     def refresh(self, pace: Pace) -> None:
-        """Update the page, if it is its turn and its browser has drawn the last update, or is slow to say so."""
-        now = time.perf_counter()
-        if now < self._due_s or (self._echo.value != self._beat.value and now < self._patience_s):
-            return
-        pace.timed(self.update)
-        self._due_s, self._patience_s = time.perf_counter() + pace.interval_s, time.perf_counter() + LONGEST_S
-        if self._feed.view.version != self._beaten:
-            self._beaten = self._feed.view.version
-            self._beat.value = str(self._beaten)
+        """Update the page and ask its browser to say when that is drawn."""
+        now_s, version = time.perf_counter(), self._feed.view.version
+        pace.update(self, self.update)
+        self._due_s, self._rest_due_s = now_s + pace.interval_s, now_s + max(REST_INTERVAL_S, pace.interval_s)
+        self._patience_s, self._news_s = now_s + LONGEST_S, math.inf
+        if version != self._beaten:
+            self._beaten = version
+            self._beat.value = str(version)
 
     def update(self) -> None:
         """Bring every panel to the newest snapshot; costs little where nothing changed."""
@@ -237,9 +249,9 @@ def make_document(document: Document, nights: Nights) -> None:
         for root in page.roots():
             document.add_root(root)
     document.js_on_event(DocumentReady, page.field.named)
-    nights.pace.open_page()
-    document.on_session_destroyed(lambda _context: nights.pace.close_page())
-    document.add_periodic_callback(partial(page.refresh, nights.pace), LOOK_INTERVAL_MS)
+    refresh = partial(page.refresh, nights.pace)
+    nights.pace.join(page, lambda: document.add_next_tick_callback(refresh))
+    document.on_session_destroyed(lambda _context: nights.pace.leave(page))
 
 
 def styles_of(palette: theme.Palette) -> dict[str, Any]:

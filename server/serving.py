@@ -18,7 +18,7 @@ from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.server.server import BaseServer
 from bokeh.settings import settings
-from tornado.ioloop import IOLoop
+from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.netutil import bind_sockets
 
 from server.api import Seats, routes
@@ -26,6 +26,7 @@ from server.bounded import BoundedServer
 from server.door import TOKEN_ARGUMENT, Door
 from server.guarded import GuardedTornado
 from server.nights import Nights
+from server.pace import PAGES_INTERVAL_S
 from server.page import make_document
 from server.tokens import Tokens, load_or_make_tokens, tls_context
 from server.visitor import Role
@@ -178,6 +179,7 @@ def make_server(
         body_timeout=_BODY_TIMEOUT_S,
     )
     http_server.add_sockets(sockets)
+    PeriodicCallback(nights.pace.look, 1e3 * PAGES_INTERVAL_S).start()
     return BaseServer(IOLoop.current(), application, http_server), port
 
 

@@ -11,7 +11,9 @@ _Given = ParamSpec("_Given")
 _Found = TypeVar("_Found")
 
 MOST_AT_ONCE = 1_000
-"""Frames of a key up to which everything is computed at once: that takes some milliseconds."""
+"""Frames of a key up to which what is not there yet is computed at once."""
+RENEWAL = math.inf
+"""The size of work whose older result will do for a while, however small it is."""
 
 
 class Solver:
@@ -28,9 +30,15 @@ class Solver:
         self._executor: ThreadPoolExecutor | None = None
 
     def order(
-        self, size: int, work: Callable[_Given, _Found], *given: _Given.args, **named: _Given.kwargs
+        self, size: float, work: Callable[_Given, _Found], *given: _Given.args, **named: _Given.kwargs
     ) -> Future[_Found]:
-        """Have some work done that must not touch what others change; small work is done when this returns."""
+        """Have some work done that must not touch what others change; small work is done when this returns.
+
+        Parameters
+        ----------
+        size : float
+            Frames; `RENEWAL` where an older result is shown meanwhile, so that no point that comes waits for it.
+        """
         if size > self._most_at_once:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="solver")

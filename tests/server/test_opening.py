@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,17 +82,36 @@ def test_all_pages_together_leave_most_of_a_core_to_others() -> None:
     def update() -> None:
         now[0] += 0.004
 
-    pace.open_page()
+    pages = [_Ready() for _ in range(1100)]
+    called: list[_Ready] = []
+    pace.join(pages[0], lambda: None)
     for _ in range(100):
-        pace.timed(update)
+        pace.update(pages[0], update)
     assert pace.interval_s == SHORTEST_S
-    for _ in range(29):
-        pace.open_page()
+    for page in pages[1:30]:
+        pace.join(page, partial(called.append, page))
     assert pace.interval_s == pytest.approx(0.36, rel=1e-3)
     assert 30 * 0.004 / pace.interval_s < 0.34
-    for _ in range(1000):
-        pace.open_page()
+    # None is called a second time before it had its turn, and none whose turn it is not.
+    pages[1].ready = False
+    for _ in range(3):
+        pace.look()
+    assert called == pages[2:30]
+    pace.update(pages[2], update)
+    pace.look()
+    assert called == [*pages[2:30], pages[2]]
+    for page in pages[30:]:
+        pace.join(page, lambda: None)
     assert pace.interval_s == LONGEST_S
-    for _ in range(1100):
-        pace.close_page()
+    for page in pages[1:]:
+        pace.leave(page)
     assert pace.interval_s == SHORTEST_S
+
+
+class _Ready:
+    """A page whose turn it is, or is not."""
+
+    ready = True
+
+    def is_due(self, _now_s: float) -> bool:
+        return self.ready
