@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
+import re
 import shlex
+import signal
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from stream.alerts import Alert, AlertKind, AlertSettings
 from stream.errors import ConfigurationError, LedgerError
+from stream.night import alert_desk
 from stream.night.alert_command import LOG_FILE, AlertCommand, CommandLimits, split_command
 from stream.night.alert_desk import AlertDesk
 from stream.night.alert_frames import Star
@@ -21,9 +27,10 @@ from stream.night.alert_stars import StarFinder
 from stream.night.ledger import Ledger, LedgerReader
 from stream.night.report import read_report
 from stream.selection import load_selection, save_selection
+from stream.timestamps import mjd_to_iso
 from tests.night.frames import write_frame
 from tests.night.ledger_rows import RECIPE
-from tests.night.processes import is_alive, run, running, stop
+from tests.night.processes import is_alive, run, running, stop, worker_pids
 from tests.night.waiting import wait_until
 from tests.night.watched import QUIET
 from tests.server.fake_night import FakeNight
@@ -128,6 +135,45 @@ def test_alerts_are_kept_and_taken_up_again_after_a_kill(out: Path, caplog: pyte
     ledger.close()
 
 
+def test_a_disk_that_fills_up_is_told_of_until_there_is_room_again(
+    out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    free_bytes = [50e9]
+
+    class Usage:
+        @property
+        def free(self) -> float:
+            return free_bytes[0]
+
+    monkeypatch.setattr(alert_desk, "_STARS_EVERY_S", 0.02)
+    monkeypatch.setattr(alert_desk, "_DISKS_EVERY_S", 0.05)
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: Usage())
+    ledger = Ledger(out, RECIPE, folder=out)
+    ledger.begin()
+    desk = AlertDesk(out, out, ledger=ledger, settings=AlertSettings())
+    desk.start()
+
+    def alerts() -> list[Alert]:
+        desk.judge(QUIET)
+        return list(read_report(out).alerts)
+
+    try:
+        assert alerts() == []
+        free_bytes[0] = 1.4e9
+        wait_until(lambda: bool(alerts()), 20.0, "the alert")
+        (alert,) = alerts()
+        assert alert.is_open
+        assert (alert.kind, alert.value, alert.threshold) == (AlertKind.DISK, 1.4e9, 2e9)
+        free_bytes[0] = 9e9
+        wait_until(lambda: not alerts()[0].is_open, 20.0, "the end of the alert")
+    finally:
+        desk.close()
+        ledger.close()
+    assert "alert raised: disk nearly full" in caplog.text
+    assert "1.4 GB are free in" in caplog.text
+    assert "there is room again" in caplog.text
+
+
 def test_alerts_that_cannot_be_written_are_written_later(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger(out, RECIPE, folder=out)
     desk = desk_of(out, ledger)
@@ -189,29 +235,51 @@ def test_the_stars_that_are_watched_are_those_of_the_page(tmp_path: Path) -> Non
 
 
 def test_a_night_tells_of_its_alerts_in_status_in_the_log_and_to_the_command(tmp_path: Path) -> None:
+    """Bad headers, a worker that is killed, and a camera that falls silent for a while."""
     frames, out, told = tmp_path / "frames", tmp_path / "out", tmp_path / "told"
     frames.mkdir()
     for number in range(4):
         write_frame(frames, number, EXPOSURE=None)
     words = shlex.join(python(KEEP, told))
-    options = ("--workers", "1", "--no-page", "--alert", "rejected_frames=4", "--on-alert", words)
+    options = ["--workers", "1", "--no-page", "--on-alert", words]
+    for text in ("rejected_frames=4", "silent_s=1", "silent_cadences=1.5"):
+        options += ["--alert", text]
+
+    def log() -> str:
+        path = out / "log" / "night.log"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def alerts() -> dict[str, Any]:
+        return {alert["kind"]: alert for alert in json.loads(run("status", out, "--json").stdout)["alerts"]}
+
     with running("watch", frames, "--out", out, *options) as night:
         wait_until(lambda: told.exists() and told.read_text().endswith("\n"), 60.0, "the command")
-        (raised,) = json.loads(run("status", out, "--json").stdout)["alerts"]
-        assert raised["kind"] == "rejected"
+        raised = alerts()["rejected"]
         assert (
             "4 frames whose key cannot be read in a row (threshold 4), the last: keyword EXPOSURE of 00000"
             in raised["sentence"]
         )
-        assert json.loads(told.read_text().splitlines()[0])["alert"] == raised
+        os.kill(worker_pids(out)[0], signal.SIGKILL)
+        for number in range(4, 12):
+            write_frame(frames, number, UT=mjd_to_iso(60270.1 + 0.2 * number / 86400.0))
+            threading.Event().wait(0.2)  # the cadence of the camera
+        for kind in ("no frames", "workers restarted"):
+            wait_until(lambda kind=kind: f"alert raised: {kind}" in log(), 60.0, kind)  # type: ignore[misc]
+        assert {"rejected", "no_frames", "workers"} == set(alerts())
+        write_frame(frames, 12, UT=mjd_to_iso(60270.1 + 2.4 / 86400.0))
+        wait_until(lambda: "alert ended: no frames" in log(), 60.0, "the end of the silence")
         code, _output, errors = stop(night)
         assert code == 0, errors
+    assert raised in [json.loads(line)["alert"] for line in told.read_text().splitlines()]
     lines = run("status", out).stdout
     assert "alert over: frames rejected from " in lines
     assert "the night was stopped" in lines
-    log = (out / "log" / "night.log").read_text()
-    assert "WARNING stream.alerts: alert raised: frames rejected since" in log
-    assert "WARNING stream.alerts: alert ended: frames rejected from" in log
+    said = log()
+    assert "WARNING stream.alerts: alert raised: frames rejected since" in said
+    assert "WARNING stream.alerts: alert ended: frames rejected from" in said
+    assert re.search(r"alert raised: no frames 1 since .*no frame of camera 1 for [1-9] s.*\(threshold 1 s\)", said)
+    assert re.search(r"alert ended: no frames 1 from .*; frames come again", said)
+    assert "workers died and were started again 1 time in five minutes (threshold 1)" in said
 
 
 def test_a_wrong_threshold_is_refused_before_anything_is_made(tmp_path: Path) -> None:

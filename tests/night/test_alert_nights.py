@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from simulator.settings import NightSettings, ScenarioScales
 from stream.alerts import Alert, AlertSettings
-from stream.messages import FrameArrived, FrameMeasured
+from stream.errors import FrameRejectedError
+from stream.messages import FrameArrived, FrameMeasured, FrameRejected
 from stream.night.alert_frames import Star
 from stream.night.alerts import AlertWatch
 from stream.pipeline import Reference
@@ -20,8 +26,17 @@ from tests.nights import SMALL, SimulatedNight, process
 LIVE = msgspec.structs.replace(SMALL, n_images=90, n_sources=8, start_unix_ms=1_795_000_000_000, cadence_s=2.0)
 
 
-def alerts_of(folder: Path, settings: NightSettings, *, target: int = 2) -> list[Alert]:
-    """All that the alerts of the first key say of a night, told as it happens; source `target` is the target."""
+Fault = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+FAULTY = range(20, 32)
+
+
+def alerts_of(
+    folder: Path, settings: NightSettings, *, target: int = 2, fault: Fault | None = None, late_s: float = 0.0
+) -> list[Alert]:
+    """All that the alerts of the first key say of a night, told as it happens; source `target` is the target.
+
+    The pixels of the frames `FAULTY` are changed by `fault`; all files are written `late_s` later than they should be.
+    """
     night = SimulatedNight(folder, settings)
     catalog = night.catalog()
     reference, hint = Reference.from_catalog(catalog, night.recipe), None
@@ -32,12 +47,20 @@ def alerts_of(folder: Path, settings: NightSettings, *, target: int = 2) -> list
     watch.change_stars({catalog.key: tuple(stars)}, 0.0)
     for index in range(settings.n_images):
         frame = night.frame(index)
+        if fault is not None and index in FAULTY:
+            counts = fault(frame.pixels.astype(np.float64)).clip(-32768, 32767)
+            frame = dataclasses.replace(frame, pixels=counts.round().astype(frame.pixels.dtype))
         unix_s = (frame.facts.time_mjd_utc - MJD_OF_UNIX_EPOCH) * SECONDS_PER_DAY + 0.5 * settings.exposure
+        unix_s += late_s
         mjd, mtime_ns = frame.facts.time_mjd_utc, round(1e9 * (unix_s + 0.03))
         watch.note_arrival(index, FrameArrived(frame.name, 1, mtime_ns, unix_s + 0.05, catalog.key, mjd), unix_s)
-        measurement = process(frame, reference, hint)
-        hint = measurement.transform or hint
-        outcome: FrameMeasured = measurement.to_message(index)
+        outcome: FrameMeasured | FrameRejected
+        try:
+            measurement = process(frame, reference, hint)
+            hint = measurement.transform or hint
+            outcome = measurement.to_message(index)
+        except FrameRejectedError as error:
+            outcome = FrameRejected(index, frame.name, error.reason, str(error), catalog.key)
         watch.note_outcomes([outcome], unix_s + 0.1, unix_s + 0.1)
         watch.tick(msgspec.structs.replace(QUIET, unix_s=unix_s + 0.2), unix_s + 0.2)
     return watch.board.take_changes()
@@ -75,3 +98,51 @@ def test_stars_that_drift_off_the_field_are_told_of(tmp_path: Path) -> None:
     alerts = alerts_of(tmp_path, msgspec.structs.replace(LIVE, n_images=60, scenarios=("drift",), scales=scales))
     assert titles(alerts)
     assert all(title.startswith("at the edge 1:g#") for title in titles(alerts))
+
+
+def brighter(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The lamp of the dome is on."""
+    return counts + 300.0
+
+
+def wider(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The focus is lost; charge stays what it was."""
+    return np.asarray(gaussian_filter(counts, 2.5, mode="nearest"))
+
+
+def covered(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The dome is before the telescope: noise and no star."""
+    return np.random.default_rng(5).normal(np.median(counts), 5.0, counts.shape)
+
+
+def elsewhere(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The telescope points at another field: stars that are none of the catalog."""
+    tiles = counts.reshape(8, 32, 8, 32).swapaxes(1, 2).reshape(64, 32, 32)
+    mixed = np.random.default_rng(5).permutation(tiles)
+    return mixed.reshape(8, 8, 32, 32).swapaxes(1, 2).reshape(counts.shape)
+
+
+@pytest.mark.parametrize(
+    ("fault", "title", "over"),
+    [
+        (brighter, "sky jumped 1:g", "it is near what was usual lately"),
+        (wider, "seeing jumped 1:g", "it is near what was usual lately"),
+        (covered, "frames rejected 1:g", "frames are measured"),
+        (elsewhere, "alignment lost 1:g", "frames are aligned again"),
+    ],
+)
+def test_what_happens_to_frames_is_told_of_while_it_lasts(
+    fault: Fault, title: str, over: str, *, tmp_path: Path
+) -> None:
+    alerts = alerts_of(tmp_path, msgspec.structs.replace(LIVE, n_images=55), fault=fault)
+    assert title in titles(alerts)
+    (ended,) = [alert for alert in alerts if alert.title == title and not alert.is_open]
+    assert ended.ended == over
+    assert ended.value >= ended.threshold
+    assert 8.0 < ended.until_unix_s - ended.since_unix_s < 90.0
+
+
+def test_a_clock_of_the_camera_that_is_ahead_is_told_of(tmp_path: Path) -> None:
+    alerts = alerts_of(tmp_path, msgspec.structs.replace(LIVE, n_images=80), late_s=-3.0)
+    assert titles(alerts) == {"clock off 1:g"}
+    assert "ahead of" in alerts[0].sentence
