@@ -11,7 +11,7 @@ from bokeh.models import Div, Toggle
 from server import theme
 from server.ages import age_text
 from server.night_view import NightView
-from stream.alerts import Alert
+from stream.alerts import Alert, gathered
 from stream.timestamps import MJD_OF_UNIX_EPOCH, SECONDS_PER_DAY
 
 _MOST_LISTED = 100
@@ -54,7 +54,7 @@ class AlertList:
 
 def open_text(alerts: Sequence[Alert], now_unix_s: float) -> str:
     """The alerts that last, the newest first, as HTML: a triangle, what it is, its age, and why."""
-    lasting = [alert for alert in alerts if alert.is_open]
+    lasting = gathered(alerts)
     if not lasting:
         return ""
     lines = "".join(

@@ -47,6 +47,8 @@ TITLES: Mapping[AlertKind, str] = MappingProxyType(
     }
 )
 """Two words for each kind: it must be understood without its colour."""
+_OF_THE_SKY = frozenset({AlertKind.CLOUDS, AlertKind.SEEING, AlertKind.SKY})
+_SAME_SKY_S = 120.0
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -88,6 +90,31 @@ class Alert(msgspec.Struct, frozen=True):
         ended = time.strftime("%H:%M:%S", time.gmtime(self.until_unix_s))
         words = f"; {self.ended}" if self.ended else ""
         return f"{self.title} from {begun} to {ended} UTC: {self.sentence}{words}"
+
+
+def gathered(alerts: Sequence[Alert]) -> list[Alert]:
+    """Open alerts as people are shown them: one cloud, and not one for each key that it is seen in.
+
+    Clouds, seeing and sky of several keys that began within two minutes are one, which bears all keys as its subject
+    and otherwise is the first of them. Nothing else is joined; the order is that of `alerts`.
+    """
+    shown: list[Alert] = []
+    for alert in alerts:
+        if not alert.is_open:
+            continue
+        place = next((at for at, other in enumerate(shown) if _is_same_sky(alert, other)), None)
+        if place is None:
+            shown.append(alert)
+            continue
+        first, second = sorted((alert, shown[place]), key=lambda each: each.number)
+        subjects = ", ".join(sorted({*first.subject.split(", "), *second.subject.split(", ")}))
+        shown[place] = msgspec.structs.replace(first, subject=subjects)
+    return shown
+
+
+def _is_same_sky(alert: Alert, other: Alert) -> bool:
+    is_near = abs(alert.since_unix_s - other.since_unix_s) <= _SAME_SKY_S
+    return alert.kind in _OF_THE_SKY and alert.kind is other.kind and is_near
 
 
 class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

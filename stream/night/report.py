@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from stream.alerts import Alert
+from stream.alerts import Alert, gathered
 from stream.errors import NightError
 from stream.messages import FrameRejected, NightStatus
 from stream.night.ledger import LedgerCounts, LedgerReader
@@ -53,7 +53,7 @@ class NightReport:
         if self.running is not None and self.running.page is not None:
             lines.append(f"page: {self.running.page}")
         now = time.time()
-        lines += [f"alert: {alert.line(now)}" for alert in self.alerts if alert.is_open]
+        lines += [f"alert: {alert.line(now)}" for alert in gathered(self.alerts)]
         past = [alert for alert in self.alerts if not alert.is_open]
         lines += [f"alert over: {alert.line(now)}" for alert in past[:_PAST_ALERTS_SHOWN]]
         lines += [f"rejected {reason}: {n}" for reason, n in sorted(counts.by_reason.items())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,8 +13,10 @@ from server.alert_list import list_text, open_text
 from server.health_panel import health_text
 from server.night_view import NightView
 from server.spectrum_views import significant
-from stream.alerts import Alert, AlertKind
+from stream.alerts import Alert, AlertKind, gathered
 from stream.messages import NightStatus
+from stream.night.ledger_schema import LedgerCounts
+from stream.night.report import NightReport
 
 STATUS = NightStatus(
     state="live",
@@ -74,8 +77,34 @@ def test_alerts_that_last_stand_in_the_line_with_their_age_and_all_of_them_in_th
     listed = list_text([CLOUDS, OVER])
     for words in ("00:00:00 to now", "(frame of 2023-11-22 00:00:00)", "00:00:10 to 00:01:10", "there is room again"):
         assert words in listed
-    many = [msgspec.structs.replace(CLOUDS, subject=f"{number}:g") for number in range(9)]
+    many = [msgspec.structs.replace(CLOUDS, kind=AlertKind.REJECTED, subject=f"{number}:g") for number in range(9)]
     assert "and 5 more" in open_text(many, 1.0)
+
+
+def test_one_cloud_over_three_cameras_is_one_line_that_names_them() -> None:
+    def alert(number: int, subject: str, since_unix_s: float, kind: AlertKind = AlertKind.CLOUDS) -> Alert:
+        return Alert(number, kind, subject, f"transparency of {subject} low", since_unix_s)
+
+    newest_first = [
+        alert(9, "3:i", 400.0),
+        alert(8, "1:g#2", 12.0, AlertKind.SATURATED),
+        alert(7, "2:r", 9.0),
+        OVER,
+        alert(5, "3:i", 8.0, AlertKind.SEEING),
+        alert(4, "1:g", 5.0),
+    ]
+    shown = gathered(newest_first)
+    assert [each.title for each in shown] == [
+        "clouds 3:i",
+        "saturated 1:g#2",
+        "clouds 1:g, 2:r",
+        "seeing jumped 3:i",
+    ]
+    assert (shown[2].number, shown[2].since_unix_s, shown[2].sentence) == (4, 5.0, "transparency of 1:g low")
+    text = open_text(newest_first, 600.0)
+    assert text.count("<b>clouds 1:g, 2:r</b>") == 1
+    report = NightReport(Path("night"), LedgerCounts(0, 0, 0, 0, {}, {}), None, None, (), tuple(newest_first))
+    assert sum(line.startswith("alert: ") for line in report.lines()) == 4
 
 
 @pytest.mark.parametrize(
