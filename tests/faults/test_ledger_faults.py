@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -17,11 +19,12 @@ import zmq
 from stream.messages import PUBLISHED, NightStatus
 from stream.night.ledger import LEDGER_FILE
 from stream.night.night_folder import read_run_file
+from stream.night.supervisor import child_environment
 from tests.faults.comparison import differences
 from tests.faults.conftest import Report, names
 from tests.faults.subscribers import subscribe
 from tests.faults.whole_night import SEED, SimulatedNight, Watch, put
-from tests.night.processes import run
+from tests.night.processes import command, counts_of, run
 from tests.night.waiting import wait_until
 
 pytestmark = pytest.mark.faults
@@ -59,6 +62,7 @@ def fill(disk: Path) -> Path:
     return filler
 
 
+@pytest.mark.slow
 def test_a_night_waits_while_its_disk_is_full(night: SimulatedNight, tmp_path: Path, report: Report) -> None:
     frames = night.frames[:120]
     with small_disk(tmp_path / "disk") as disk:
@@ -88,6 +92,57 @@ def test_a_night_waits_while_its_disk_is_full(night: SimulatedNight, tmp_path: P
         report("a full disk", watch.out, n_faults=2, n_in=len(frames), wrong=wrong)
 
 
+def limit_files(pid: int, size_bytes: int) -> None:
+    """Let no file that a process writes grow beyond a size, as a quota does; it may be lifted again."""
+    _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, most))
+
+
+def test_a_night_waits_while_its_files_must_not_grow(night: SimulatedNight, tmp_path: Path, report: Report) -> None:
+    frames = night.frames[:90]
+    with Watch(tmp_path / "frames", tmp_path / "out", night.catalogs) as watch:
+        put(frames[:30], watch.folder)
+        watch.wait(30)
+        refused = f"ledger {watch.out / LEDGER_FILE} cannot be written: disk I/O error"
+        for n_frames in (60, 90):
+            limit_files(watch.running.pid, 4 * _PAGE_BYTES)
+            put(frames[n_frames - 30 : n_frames], watch.folder)
+            wait_until(lambda: refused in heard(watch.out), 30.0, "the sentence in the status that is published")
+            limit_files(watch.running.pid, resource.RLIM_INFINITY)
+            watch.wait(n_frames)
+        assert watch.stop().status == 0
+    wrong = differences(watch.out, night.undisturbed, names(frames))
+    report("a quota", watch.out, n_faults=2, n_in=len(frames), wrong=wrong)
+
+
+@pytest.mark.slow
+def test_a_reduction_that_fills_its_disk_ends_with_a_sentence_and_goes_on(
+    night: SimulatedNight, tmp_path: Path, report: Report
+) -> None:
+    frames, out = night.frames[:90], tmp_path / "out"
+    put(frames, tmp_path / "frames")
+    given = [word for path in night.catalogs for word in ("--catalog", str(path))]
+    words: list[str | Path] = ["reduce", tmp_path / "frames", "--out", out, "--no-diagnostics", *given]
+    with subprocess.Popen(
+        command(*words), env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_until(lambda: n_outcomes(out) > 0, 60.0, "the first outcome")
+        limit_files(process.pid, 4 * _PAGE_BYTES)
+        _, errors = process.communicate(timeout=60.0)
+    assert process.returncode == 1
+    assert f"error: ledger {out / LEDGER_FILE} cannot be written: disk I/O error" in errors
+    assert n_outcomes(out) < len(frames)
+    again = run(*words)
+    assert again.returncode == 0, again.stderr
+    wrong = differences(out, night.undisturbed, names(frames))
+    report("a disk that is full during a reduction", out, n_faults=1, n_in=len(frames), wrong=wrong)
+
+
+def n_outcomes(out: Path) -> int:
+    counts = counts_of(out)
+    return 0 if counts is None else counts.n_measured + counts.n_rejected
+
+
 def heard(out: Path) -> str:
     """What the next status that a running night publishes says that it waits for."""
     run_file = read_run_file(out)
@@ -110,6 +165,31 @@ def test_outputs_that_cannot_be_written_are_refused(night: SimulatedNight, tmp_p
         refused = run("watch", tmp_path / "frames", "--out", disk / "out", "--no-page")
     assert refused.returncode == 1
     assert refused.stderr == f"error: output folder {disk / 'out'} cannot be written: Read-only file system\n"
+
+
+def test_outputs_on_a_network_file_system_are_refused(night: SimulatedNight, tmp_path: Path) -> None:
+    """The process sees another list of what is mounted; where nothing may be mounted the test is skipped."""
+    put(night.frames[:3], tmp_path / "frames")
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/data {tmp_path} nfs4 rw 0 0\n")
+    watch = command("watch", tmp_path / "frames", "--out", tmp_path / "out", "--no-page")
+    script = f"mount --bind {mounts} /proc/$$/mounts || exit 77; exec {shlex.join(watch)}"
+    refused = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60.0,
+    )
+    if "unshare" in refused.stderr or refused.returncode == 77:
+        pytest.skip(f"nothing can be mounted: {refused.stderr.strip()}")
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"error: {tmp_path / 'out'} lies on a network file system (nfs4 at {tmp_path}), where {LEDGER_FILE} would be "
+        "damaged: an output folder on a local disk is required\n"
+    )
+    assert not (tmp_path / "out" / LEDGER_FILE).exists()
 
 
 @contextmanager
