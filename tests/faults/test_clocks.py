@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,18 @@ from simulator.settings import NightSettings
 from stream.config import Recipe
 from stream.instruments import OPTICAM_MX
 from stream.messages import FrameMeasured
+from stream.night.ledger import LedgerReader
 from stream.night.run import NightOptions, run_night
 from tests.faults.comparison import differences, outcomes_of
 from tests.faults.conftest import Report, names
 from tests.faults.whole_night import SEED, SimulatedNight, Watch, put
+from tests.night.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
 _ROOT = Path(__file__).resolve().parents[2]
 _HOUR_S = 3600.0
+_SUMMER_TIME_ENDS_UNIX_S = 1792890000.0  # 2026-10-25T01:00 UTC: the clocks of Madrid go from 3:00 back to 2:00
 CLOCK = '''
 """Sets the clock of a process and its children: seconds are added that stand in a file."""
 
@@ -53,7 +57,7 @@ def set_clock(place: Path, shift_s: float) -> None:
 def test_clocks_that_jump_and_frames_out_of_order_change_nothing(
     night: SimulatedNight, tmp_path: Path, report: Report
 ) -> None:
-    """The clock is set back by an hour and forward by a day, on a host whose summer time ends; frames come shuffled."""
+    """The clock is set back by an hour, forward by a day, and to where summer time ends; frames come shuffled."""
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "sitecustomize.py").write_text(CLOCK)
     place = tmp_path / "shift"
@@ -67,15 +71,30 @@ def test_clocks_that_jump_and_frames_out_of_order_change_nothing(
     with Watch(tmp_path / "frames", tmp_path / "out", night.catalogs, environment=environment) as watch:
         put(frames[:30], watch.folder)
         watch.wait(30)
-        for number, shift_s in enumerate((-_HOUR_S, 24.0 * _HOUR_S, 0.0), 1):
+        for number, shift_s in enumerate((-_HOUR_S, 24.0 * _HOUR_S), 1):
             set_clock(place, shift_s)
             put(frames[30 * number : 30 * (number + 1)], watch.folder)
             watch.wait(30 * (number + 1))
+        set_clock(place, _SUMMER_TIME_ENDS_UNIX_S - 1.0 - time.time())
+        put(frames[90:105], watch.folder)
+        watch.wait(105)
+        end_s = _SUMMER_TIME_ENDS_UNIX_S
+        wait_until(lambda: end_s < clock_of(watch.out) < end_s + 600.0, 30.0, "the hour that comes twice")
+        put(frames[105:], watch.folder)
+        watch.wait(120)
         log = watch.log()
         assert watch.stop().status == 0
     assert log.count("ended with status") == 0
     wrong = differences(watch.out, night.undisturbed, names(tuple(frames)))
     report("clocks that jump, frames out of order", watch.out, n_faults=4, n_in=len(frames), wrong=wrong)
+
+
+def clock_of(out: Path) -> float:
+    """When the night stored its health last, by its own clock; 0 before it did."""
+    reader = LedgerReader(out)
+    status = reader.status()
+    reader.close()
+    return 0.0 if status is None else status.unix_s
 
 
 def with_time(content: bytes, stamp: str) -> bytes:
