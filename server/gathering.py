@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
+from bokeh.core.serialization import Serializer
 from bokeh.document.events import ColumnDataChangedEvent, DocumentPatchedEvent
+from bokeh.document.json import PatchJson
+from bokeh.model import Model
+from bokeh.protocol.messages.patch_doc import patch_doc
 from bokeh.server.connection import ServerConnection
 
 
@@ -32,4 +36,33 @@ class GatheringConnection(ServerConnection):  # type: ignore[misc]  # bokeh is u
     async def _send(self) -> None:
         if self._changes:
             changes, self._changes = self._changes, []
-            await self._socket.send_message(self.protocol.create("PATCH-DOC", changes))
+            await self._socket.send_message(message_of(changes))
+
+
+class _Namer(Serializer):  # type: ignore[misc]  # bokeh is untyped here
+    """Names the models that a browser has; Bokeh's own writes down the names of all of them before it begins."""
+
+    def __init__(self, there: set[Model]) -> None:
+        super().__init__()
+        self._there = there
+
+    def has_ref(self, obj: Any) -> bool:
+        """Whether the browser has it, or gets it with this message."""
+        return super().has_ref(obj) or (isinstance(obj, Model) and obj in self._there)
+
+    def get_ref(self, obj: Any) -> Any:
+        """The name of what the browser has; None for what has to be sent."""
+        if isinstance(obj, Model) and obj in self._there:
+            return obj.ref
+        return super().get_ref(obj)
+
+
+def message_of(changes: Sequence[DocumentPatchedEvent]) -> patch_doc:
+    """One message of changes of one document, with the models that are new to its browser."""
+    models = changes[0].document.models
+    namer = _Namer(models.synced_references)
+    content = PatchJson(events=namer.encode(list(changes)))
+    models.flush_synced(lambda model: not namer.has_ref(model))
+    message = patch_doc(patch_doc.create_header(), {}, content)
+    message.add_buffers(*namer.buffers)
+    return message

@@ -17,7 +17,7 @@ from stream.messages import SourceFluxes
 
 _GROWTH_BEFORE_SOLVING = 50
 """A solution stands until the night has grown by one part in so many."""
-_SHORTEST_S = 1.0
+_SHORTEST_S = 3.0
 """Time between two solutions of a choice: a young night grows by that part with every frame."""
 _IDLE_S = 2.0
 """Once no frame has come for so long, all that there are take part in a last solution: that of the batch."""
