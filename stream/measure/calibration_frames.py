@@ -6,6 +6,7 @@ flats were taken matters to nobody. Shape, binning, camera and gain have to be t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from stream.frame_names import is_frame_name
 from stream.instruments import FrameFacts, Header, HeaderValue, Instrument
 from stream.measure.frames import Frame, list_frames, read_frame
 from stream.measure.masters import Kind
+from stream.measure.opening import open_regular
 from stream.measure.rebinning import rebin_frame
 
 MOST_FRAMES = 50
@@ -77,7 +79,15 @@ def list_calibration_files(folder: Path) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise ConfigurationError(f"folder of calibration frames {folder} does not exist")
-    return tuple(path for path in sorted(folder.rglob("*")) if is_frame_name(path.name) and path.is_file())
+    return tuple(path for path in sorted(folder.rglob("*")) if is_frame_name(path.name) and _is_file(path))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a regular file; `Path.is_file` raises over some links that lead nowhere."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +146,14 @@ def read_bad_pixels(path: Path, *, rebin: int = 1) -> NDArray[np.bool_]:
     from astropy.io import fits
 
     try:
-        with fits.open(path) as hdus:
-            image = next((np.asarray(hdu.data) for hdu in hdus if hdu.data is not None), None)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigurationError(f"bad-pixel map {path} cannot be read: {error}") from error
-    if image is None or image.ndim != 2:
+        with open_regular(path, str(path)) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of keywords that this project does not use
+            with fits.open(file, memmap=False) as hdus:
+                image = next((np.asarray(hdu.data) for hdu in hdus if hdu.data is not None), None)
+    except Exception as error:  # a damaged file makes astropy raise almost anything
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigurationError(f"bad-pixel map {path} cannot be read: {text}") from error
+    if image is None or image.ndim != 2 or image.dtype.kind not in "biuf":
         raise ConfigurationError(f"bad-pixel map {path} is no image of two axes")
     bad = image != 0
     rows, columns = (side // rebin for side in bad.shape)

@@ -13,6 +13,7 @@ number of frames (Newberry 1991, PASP 103, 122); no second image is needed for i
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -146,7 +147,7 @@ def make_bias(frames: Sequence[Frame], name: str) -> Master:
     values = np.empty(frames[0].shape, dtype=np.float32)
     for rows in _bands(frames[0].shape):
         stack = np.stack([_rows_of(frame, rows) for frame in frames])
-        kept = np.abs(stack - np.median(stack, axis=0)) <= _CLIP_SIGMA * math.sqrt(read_variance)
+        kept = np.abs(stack - _median_of_stack(stack)) <= _CLIP_SIGMA * math.sqrt(read_variance)
         values[rows] = np.where(kept, stack, 0.0).sum(axis=0) / np.maximum(kept.sum(axis=0), 1)
     facts, constant = frames[0].facts, read_variance / len(frames)
     return Master(
@@ -167,7 +168,7 @@ def make_dark(frames: Sequence[Frame], name: str, below: Below) -> tuple[Master,
     per_frame = exposures[:, None, None]
     for rows in _bands(frames[0].shape):
         stack = np.stack([below.taken_off(frame, rows) for frame in frames])
-        typical = np.median(stack / per_frame, axis=0)
+        typical = _median_of_stack(stack / per_frame)
         noise = np.sqrt(read_variance + np.maximum(typical, 0.0) * per_frame)
         kept = np.abs(stack - typical * per_frame) <= _CLIP_SIGMA * noise
         total_s = np.where(kept, per_frame, 0.0).sum(axis=0)
@@ -244,7 +245,11 @@ def measured_read_variance(frames: Sequence[Frame]) -> float:
     rows = slice(0, min(frames[0].shape[0], 4 * _BAND_ROWS))
     variances = []
     for one, other in pairwise(frames):
-        difference = (_rows_of(one, rows) - _rows_of(other, rows)).ravel()
+        # Squares of the largest values do not fit into single precision.
+        difference = _rows_of(one, rows).ravel().astype(np.float64) - _rows_of(other, rows).ravel()
+        difference = difference[np.isfinite(difference)]
+        if not len(difference):
+            raise ConfigurationError(f"bias frames {one.name} and {other.name} have no pixel with a value in common")
         # Whole counts make the median of deviations a step; the standard deviation without outliers has no steps.
         inner = difference[np.abs(difference - np.median(difference)) <= _CLIP_SIGMA * max(np.std(difference), 0.5)]
         inner = inner[np.abs(inner - np.median(inner)) <= _CLIP_SIGMA * max(np.std(inner), 0.5)]
@@ -322,6 +327,15 @@ def _brightest_level(values: NDArray[np.float32]) -> float:
 def _robust_sigma(values: NDArray[np.float32]) -> float:
     sample = values[::_SAMPLE_STEP, ::_SAMPLE_STEP]
     return 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
+
+
+def _median_of_stack(stack: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Median of each pixel over the frames that have a value there; NaN where none has."""
+    if np.isfinite(stack).all():
+        return np.asarray(np.median(stack, axis=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of pixels without any value
+        return np.asarray(np.nanmedian(stack, axis=0))
 
 
 def _bands(shape: tuple[int, int]) -> list[slice]:

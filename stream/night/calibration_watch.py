@@ -99,6 +99,8 @@ class CalibrationWatch:
                 before = now
             except (OpticamLiveError, OSError) as error:
                 _log.warning("calibration frames are left as they were: %s", error)
+            except Exception:  # noqa: BLE001  (frames of a folder must not end what looks for others)
+                _log.exception("calibration frames are left as they were")
 
     def _remake(self) -> None:
         versions = save_masters(make_masters(self._folders, self._recipe), self._masters_folder)
