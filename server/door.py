@@ -7,7 +7,7 @@ import socket
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import OutputTransform
@@ -88,11 +88,14 @@ class Door:
     ----------
     counts : DoorCounts
         What was refused so far.
+    session_key : bytes
+        What names of sessions are signed with, so that nobody makes one up; new in each process without tokens.
     """
 
     def __init__(self, access: PageAccess, tokens: Tokens | None, port: int, limits: Limits | None = None) -> None:
         self.limits = limits or page_limits(access.limits)
         self.counts = DoorCounts()
+        self.session_key = secrets.token_urlsafe(32).encode() if tokens is None else tokens.session_key()
         self._access, self._tokens = access, tokens
         self._rates = Rates(self.limits)
         self._names = served_names(access)
@@ -141,6 +144,8 @@ class Door:
         if not self._is_ours(request.host):
             names = ", ".join((*self._names, *sorted(self._origins)))
             return Refusal(403, f"host {request.host[:80]!r} must be one of {names}; --origin names others")
+        if not unquote(request.path).isprintable():
+            return Refusal(400, "an address of this page has printable characters alone")
         origin = request.headers.get("Origin")
         if origin is not None and not self._is_same(origin, request.host):
             return Refusal(403, f"origin {origin[:80]!r} is another page: --origin names those that may look on")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from bokeh.application import Application
 from bokeh.server.contexts import ApplicationContext
 from bokeh.server.tornado import BokehTornado
 from bokeh.server.views.ws import WSHandler
-from bokeh.util.token import get_session_id
+from bokeh.util.token import check_token_signature, get_session_id
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
@@ -50,6 +49,8 @@ class GuardedTornado(BokehTornado):  # type: ignore[misc]  # bokeh is untyped he
             include_cookies=[THEME_COOKIE],
             include_headers=[],
             websocket_max_message_size_bytes=_WEBSOCKET_BYTES,
+            sign_sessions=True,
+            secret_key=door.session_key,
             transforms=[SecurityHeaders],
             log_function=_log_request,
             **given,
@@ -91,8 +92,10 @@ class GuardedTornado(BokehTornado):  # type: ignore[misc]  # bokeh is untyped he
         """See that there is room for one more page, and that nobody joins the page of somebody who may do more."""
         begins_page = is_page
         if socket_of is not None:
-            sessions = {session.id: session for session in socket_of.sessions}
-            session = sessions.get(_session_asked_for(request))
+            asked_for = _session_asked_for(request, self._door.session_key)
+            if asked_for is None:
+                return Refusal(403, "this websocket is of no page that this server sent: open the page anew")
+            session = {session.id: session for session in socket_of.sessions}.get(asked_for)
             begins_page = session is None
             if session is not None and not visit.role.covers(_role_of_session(session)):
                 return Refusal(403, "this page belongs to somebody who may change the night: open one of your own")
@@ -156,13 +159,17 @@ def _role_of_session(session: Any) -> Role:
     return Role.CONTROL if visit is None else visit.role
 
 
-def _session_asked_for(request: HTTPServerRequest) -> str:
-    """Name of the session that a websocket wants to join; empty where it names none that can be read."""
+def _session_asked_for(request: HTTPServerRequest, key: bytes) -> str | None:
+    """Name of the session that a websocket wants to join; None where it shows none that this server signed."""
     words = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    if len(words) != 2 or words[0].strip() != "bokeh":
+        return None
+    token = words[1].strip()
     try:
-        return str(get_session_id(words[1].strip()))
-    except (IndexError, KeyError, TypeError, ValueError, binascii.Error, json.JSONDecodeError):
-        return ""
+        return str(get_session_id(token)) if check_token_signature(token, key, signed=True) else None
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, binascii.Error):
+        # Bokeh reads the name before it compares the signature.
+        return None
 
 
 def _log_request(handler: RequestHandler) -> None:

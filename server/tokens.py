@@ -18,6 +18,7 @@ from stream.errors import ConfigurationError
 
 _RANDOM_BYTES = 32
 _COOKIE_PURPOSE = b"cookie of the opticam-live page"
+_SESSION_PURPOSE = b"sessions of the opticam-live page"
 _OTHERS_MAY_READ = 0o077
 _TOKEN = msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{20,200}$")
 
@@ -36,6 +37,10 @@ class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What the browser keeps: made of the token, from which nobody gets the token back."""
         token = self.control if role is Role.CONTROL else self.watch
         return hmac.new(token.encode(), _COOKIE_PURPOSE, hashlib.sha256).hexdigest()
+
+    def session_key(self) -> bytes:
+        """What names of sessions are signed with: the same when the page is started again."""
+        return hmac.new(self.control.encode(), _SESSION_PURPOSE, hashlib.sha256).hexdigest().encode()
 
     def role_of_cookie(self, shown: str) -> Role | None:
         """The role that a cookie gives; None for a wrong one."""

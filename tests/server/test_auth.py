@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import subprocess
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,9 +171,23 @@ def test_a_websocket_is_for_those_who_are_in_and_not_above_their_role(server: Do
     of_control = token[1].decode()
     assert server.join(of_control) == 401
     assert server.join(of_control, Cookie=server.cookie(Role.WATCH)) == 403
-    assert server.join("no token at all", Cookie=server.cookie(Role.WATCH)) == 101
-    forged = generate_jwt_token(get_session_id(of_control), extra_payload={"cookies": {"role": "control"}})
-    assert server.join(forged, Cookie=server.cookie(Role.WATCH)) == 403
+    name = get_session_id(of_control)
+    forged = [
+        "no token at all",
+        "",
+        generate_jwt_token(name, extra_payload={"cookies": {"role": "control"}}),
+        generate_jwt_token("mine"),
+        generate_jwt_token("mine", secret_key=b"of somebody else", signed=True),
+        of_control.partition(".")[0],
+        of_control[:-3] + "AAA",
+        *(
+            urlsafe_b64encode(text).decode().rstrip("=") + ".AAAA"
+            for text in (b"[1]", b"{}", b'{"session_id":5}', b"x")
+        ),
+    ]
+    for role in Role:
+        for token in forged:
+            assert server.join(token, Cookie=server.cookie(role)) == 403, token
     assert server.join(of_control, Cookie=server.cookie(Role.CONTROL)) == 101
 
 
