@@ -251,8 +251,8 @@ def measured_read_variance(frames: Sequence[Frame]) -> float:
         if not len(difference):
             raise ConfigurationError(f"bias frames {one.name} and {other.name} have no pixel with a value in common")
         # Whole counts make the median of deviations a step; the standard deviation without outliers has no steps.
-        inner = difference[np.abs(difference - np.median(difference)) <= _CLIP_SIGMA * max(np.std(difference), 0.5)]
-        inner = inner[np.abs(inner - np.median(inner)) <= _CLIP_SIGMA * max(np.std(inner), 0.5)]
+        inner = difference[np.abs(difference - np.median(difference)) <= _CLIP_SIGMA * max(float(np.std(difference)), 0.5)]
+        inner = inner[np.abs(inner - np.median(inner)) <= _CLIP_SIGMA * max(float(np.std(inner)), 0.5)]
         variances.append(0.5 * float(np.var(inner)))
     return max(float(np.median(variances)), 1e-6)
 
