@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -22,6 +23,8 @@ _TOO_MUCH = "too many messages from this page"
 _TOO_EARLY = "a message before the page was there"
 _NONSENSE = "a message that makes no sense"
 
+_UNREAD_S = 120.0
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux has it
 _LONGEST_LINE, _MOST_LINES = 2000, 100
 
 _log = logging.getLogger(__name__)
@@ -111,4 +114,7 @@ class BoundedServer(HTTPServer):
             stream.close()
             return None
         mine.add(stream)
+        if _USER_TIMEOUT is not None:
+            # What was written for somebody who does not read it is kept no longer.
+            stream.socket.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, round(1000.0 * _UNREAD_S))
         return super().handle_stream(stream, address)

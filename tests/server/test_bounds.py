@@ -10,15 +10,16 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bokeh.document import Document
 from bokeh.models import Div
 from tornado.httpclient import HTTPRequest
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
-from server import serving
+from server import bounded, serving
 from server.bounded import ShortLines
 from server.nights import Nights
 from stream.errors import ConfigurationError
@@ -223,6 +224,30 @@ def test_who_takes_his_time_over_a_request_is_left(night: Path, monkeypatch: pyt
     ):
         slow.sendall(b"GET / HTTP/1.1\r\nHost: local")
         assert slow.recv(100) == b""
+
+
+def test_what_nobody_reads_is_not_kept(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bounded._USER_TIMEOUT is None:
+        pytest.skip("this system has no TCP_USER_TIMEOUT")
+    monkeypatch.setattr(bounded, "_UNREAD_S", 0.3)
+    streams: list[IOStream] = []
+    begin = bounded.BoundedServer.handle_stream
+
+    def noted(self: bounded.BoundedServer, stream: IOStream, address: tuple[Any, ...]) -> Any:
+        streams.append(stream)
+        return begin(self, stream, address)
+
+    monkeypatch.setattr(bounded.BoundedServer, "handle_stream", noted)
+    with (
+        door_server(night, access=PageAccess(), tokens=None) as server,
+        closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as deaf,
+    ):
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", server.port))
+        # Many MB, more than the system keeps between the two.
+        deaf.sendall(b"GET /static/js/bokeh.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+        wait_until(lambda: bool(streams) and streams[0].writing(), 20.0, "what cannot be sent")
+        wait_until(lambda: streams[0].closed(), 20.0, "the end of the connection")
 
 
 @pytest.mark.parametrize("request_line", ["GET /api/night?night=" + "x" * 10**7, "GET /" + "../" * 10**6])
