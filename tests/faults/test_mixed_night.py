@@ -1,7 +1,6 @@
 """A whole night with faults of all kinds at random, seeded: every frame ends once, and nothing piles up.
 
-The short form takes some minutes at most; ``FAULTS_FRAMES=100000`` is the form of a night: an eight-hour night at full
-speed.
+The short form takes a minute or two; ``FAULTS_FRAMES=100000`` is an eight-hour night at full speed.
 """
 
 from __future__ import annotations
@@ -9,20 +8,29 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from stream.config import PhotometerSettings, Recipe
+from stream.errors import Reason
+from stream.instruments import OPTICAM_MX
 from stream.messages import FrameRejected
+from stream.night.ledger import LEDGER_FILE
 from tests.faults.comparison import differences, outcomes_of
 from tests.faults.conftest import Report
 from tests.faults.resources import Held, held_by
+from tests.faults.test_clocks import with_time
 from tests.faults.test_folders import original
+from tests.faults.test_slow_writers import wrong_pixels
 from tests.faults.whole_night import SEED, SimulatedNight, Watch, kill_all
 from tests.night.processes import counts_of
 from tests.night.waiting import wait_until
@@ -30,10 +38,26 @@ from tests.night.waiting import wait_until
 pytestmark = pytest.mark.faults
 
 N_FRAMES = int(os.environ.get("FAULTS_FRAMES", "900"))
-_ROUNDS = 200 if N_FRAMES > 20_000 else 9
+_ROUNDS = max(9, N_FRAMES // 500)
 _DISTURBED_SHARE = 0.75  # faults until here; what is held is compared over the rest
 _TRUNCATED_EVERY = max(N_FRAMES // 12, 1)
 _MORE_MB, _MORE_FILES = 30.0, 8
+_POISONOUS = "2001-01-01 00:00:00.000"
+POISON = '''
+"""A photometer that fails as C libraries do: over frames of another century its process dies."""
+
+import ctypes
+
+import numpy as np
+
+
+class Poison:
+    def measure(self, stamps):
+        if stamps.facts.time_mjd_utc < 52000.0:
+            ctypes.string_at(0)
+        n_sources = len(stamps.xy)
+        return np.ones(n_sources), np.ones(n_sources)
+'''
 
 
 @dataclass
@@ -44,6 +68,12 @@ class MixedNight:
     ----------
     truncated : dict
         Files that stay half until the end, with the frame that they are.
+    wrong : dict
+        Files that are to be overwritten in the next round, with what they should be.
+    corrected : list
+        Those that were overwritten in this round.
+    poisonous : list
+        Files over which workers die.
     """
 
     watch: Watch
@@ -51,6 +81,9 @@ class MixedNight:
     random: np.random.Generator
     made: list[str] = field(default_factory=list)
     truncated: dict[str, Path] = field(default_factory=dict)
+    wrong: dict[str, Path] = field(default_factory=dict)
+    corrected: list[str] = field(default_factory=list)
+    poisonous: list[str] = field(default_factory=list)
     injected: Counter[str] = field(default_factory=Counter)
 
     def feed(self, n_frames: int) -> None:
@@ -75,8 +108,12 @@ class MixedNight:
         content = frame.read_bytes()
         size = int(self.random.integers(1, len(content)))
         pause_s = float(self.random.uniform(0.0, 0.4))
-        way = ("slow writer", "interrupted copy", "renamed file")[int(self.random.integers(3))]
+        way = ("slow writer", "interrupted copy", "renamed file", "corrected file")[int(self.random.integers(4))]
         self.injected[way] += 1
+        if way == "corrected file":
+            path.write_bytes(wrong_pixels(content))
+            self.wrong[path.name] = frame
+            return
         if way == "renamed file":
             hidden = path.with_name(f"{path.name}.tmp")
             shutil.copyfile(frame, hidden)
@@ -96,8 +133,23 @@ class MixedNight:
     def disturb(self) -> None:
         """Do one of the things that happen to processes, a moment after frames appeared."""
         threading.Event().wait(float(self.random.uniform(0.0, 0.2)))
-        faults: tuple[Callable[[], None], ...] = (self.kill_one, self.kill_workers, self.stop_one, self.kill_night)
+        faults: tuple[Callable[[], None], ...] = (
+            self.kill_one,
+            self.kill_workers,
+            self.stop_one,
+            self.kill_night,
+            self.poison,
+        )
         faults[int(self.random.integers(len(faults)))]()
+
+    def poison(self) -> None:
+        """Let a frame appear that crashes its worker, and the next one."""
+        frame = self.frames[len(self.made) % len(self.frames)]
+        name = f"{len(self.made):06d}-{frame.name}"
+        (self.watch.folder / name).write_bytes(with_time(frame.read_bytes(), _POISONOUS))
+        self.made.append(name)
+        self.poisonous.append(name)
+        self.injected["frame that crashes its worker"] += 1
 
     def kill_one(self) -> None:
         self.injected["kill -9 of a worker"] += kill_all(self.watch.workers()[:1])
@@ -118,6 +170,20 @@ class MixedNight:
     def catch_up(self) -> None:
         """Wait until all whole frames have their outcome; a worker that is killed then holds none of the former."""
         self.watch.wait(len(self.made) - len(self.truncated), 300.0)
+        wait_until(self._is_corrected, 60.0, "the measurement of corrected files")
+
+    def correct(self) -> None:
+        """Overwrite the wrong files of the round before."""
+        for name, frame in self.wrong.items():
+            shutil.copyfile(frame, self.watch.folder / name)
+        self.corrected, self.wrong = list(self.wrong), {}
+
+    def _is_corrected(self) -> bool:
+        """Whether the ledger has measurements of the files that were overwritten as they are now."""
+        query = "SELECT mtime_ns FROM frame WHERE path = ?"
+        with closing(sqlite3.connect(f"file:{self.watch.out / LEDGER_FILE}?mode=ro", uri=True)) as ledger:
+            times = {name: ledger.execute(query, (name,)).fetchone() for name in self.corrected}
+        return all(time == ((self.watch.folder / name).stat().st_mtime_ns,) for name, time in times.items())
 
     def complete_half(self) -> list[str]:
         """Complete every other truncated file once all were rejected; return those that stay as they are."""
@@ -129,10 +195,21 @@ class MixedNight:
 
         def all_completed() -> bool:
             counts = counts_of(self.watch.out)
-            return counts is not None and counts.n_rejected == len(self.truncated)
+            return counts is not None and counts.n_rejected == len(self.truncated) + len(self.poisonous)
 
         wait_until(all_completed, 60.0, "the measurement of completed files")
         return list(self.truncated)
+
+
+def watch_with_poison(root: Path, catalogs: tuple[Path, ...]) -> Watch:
+    """A night with one photometer more, over which a worker may die."""
+    (root / "poison.py").write_text(POISON)
+    usual = Recipe(instrument=OPTICAM_MX())
+    photometers = (*usual.photometers, PhotometerSettings(kind="poison:Poison"))
+    recipe = root / "recipe.toml"
+    recipe.write_text(msgspec.structs.replace(usual, photometers=photometers).to_toml())
+    environment = {"PYTHONPATH": f"{root}:{Path(__file__).resolve().parents[2]}"}
+    return Watch(root / "frames", root / "out", catalogs, ("--recipe", str(recipe)), environment=environment)
 
 
 def run_disturbed(mixed: MixedNight) -> tuple[list[str], list[Held]]:
@@ -141,6 +218,7 @@ def run_disturbed(mixed: MixedNight) -> tuple[list[str], list[Held]]:
     held: list[Held] = []
     with mixed.watch:
         for number in range(_ROUNDS):
+            mixed.correct()
             mixed.feed(share if number < _ROUNDS - 1 else N_FRAMES - len(mixed.made))
             if number < _DISTURBED_SHARE * _ROUNDS:
                 mixed.disturb()
@@ -148,6 +226,8 @@ def run_disturbed(mixed: MixedNight) -> tuple[list[str], list[Held]]:
                 mixed.catch_up()
                 held.append(held_by(mixed.watch.running.pid))
             mixed.catch_up()
+        mixed.correct()
+        mixed.catch_up()
         rejected = mixed.complete_half()
         held.append(held_by(mixed.watch.running.pid))
         assert mixed.watch.stop().status == 0
@@ -158,16 +238,17 @@ def run_disturbed(mixed: MixedNight) -> tuple[list[str], list[Held]]:
 def test_a_night_with_faults_of_all_kinds_measures_every_frame_once(
     night: SimulatedNight, tmp_path: Path, report: Report
 ) -> None:
-    watch = Watch(tmp_path / "frames", tmp_path / "out", night.catalogs)
+    watch = watch_with_poison(tmp_path, night.catalogs)
     mixed = MixedNight(watch, night.frames, np.random.default_rng(SEED))
     watch.folder.mkdir()
-    rejected, held = run_disturbed(mixed)
+    truncated, held = run_disturbed(mixed)
     outcomes = outcomes_of(watch.out)
-    wrong = differences(watch.out, night.undisturbed, mixed.made, rejected=rejected, original=original)
-    for name in rejected:
+    reasons = dict.fromkeys(truncated, Reason.TRUNCATED) | dict.fromkeys(mixed.poisonous, Reason.CRASHED_WORKER)
+    wrong = differences(watch.out, night.undisturbed, mixed.made, rejected=list(reasons), original=original)
+    for name, reason in reasons.items():
         outcome = outcomes[name]
         assert isinstance(outcome, FrameRejected)
-        assert outcome.reason == "TRUNCATED"
+        assert outcome.reason == reason
     injected = ", ".join(f"{n} {what}" for what, n in sorted(mixed.injected.items()))
     before, after = held
     remark = (
