@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.test_imports import sources
+from tests.test_imports import ROOT, sources
 
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code", "codeop", "xmlrpc"}
 CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
 METHODS = {
-    "os": {"system", "popen"},
+    "os": {
+        "system",
+        "popen",
+        "execv",
+        "execve",
+        "execvp",
+        "execvpe",
+        "execl",
+        "execlp",
+        "spawnv",
+        "spawnl",
+        "startfile",
+    },
+    "ssl": {"_create_unverified_context"},
+    "tempfile": {"mktemp"},
     "yaml": {"load", "full_load", "unsafe_load"},
     "pandas": {"eval", "read_pickle"},
     "numexpr": {"evaluate"},
@@ -23,6 +38,11 @@ METHODS = {
     "subprocess": {"getoutput", "getstatusoutput"},
 }
 KEYWORDS = {"shell", "allow_pickle"}
+SCRIPTS = {"code", "major_code"}
+"""Arguments that a browser runs: they are written down, and never put together from what was read."""
+IN_BROWSERS = re.compile(
+    r"\beval\(|new Function|innerHTML|outerHTML|insertAdjacentHTML|document\.write|javascript:|srcdoc"
+)
 COPIERS = {"send_pyobj", "recv_pyobj"}
 """Methods of sockets that pickle."""
 
@@ -53,12 +73,22 @@ def _faults_of_call(call: ast.Call) -> list[str]:
         is_off = isinstance(keyword.value, ast.Constant) and not keyword.value.value
         if keyword.arg in KEYWORDS and not is_off:
             faults.append(str(keyword.arg))
+        if keyword.arg in SCRIPTS and isinstance(keyword.value, ast.JoinedStr | ast.BinOp | ast.Call):
+            faults.append(f"{keyword.arg}, put together")
     return faults
 
 
 def test_no_source_makes_code_of_data() -> None:
     found = {str(path): faults for path in sources() if (faults := faults_of(path.read_text(encoding="utf-8")))}
     assert not found
+
+
+def test_no_page_writes_markup_of_data() -> None:
+    files = [path for path in (ROOT / "server").rglob("*") if path.suffix in (".js", ".html")]
+    assert len(files) >= 4
+    found = {path.name: IN_BROWSERS.findall(path.read_text(encoding="utf-8")) for path in files}
+    assert not {name: faults for name, faults in found.items() if faults}
+    assert IN_BROWSERS.search("div.innerHTML = name")
 
 
 def test_classes_are_imported_by_name_in_one_place_alone() -> None:
@@ -86,6 +116,10 @@ def test_classes_are_imported_by_name_in_one_place_alone() -> None:
         "subprocess.run(command, shell=True)",
         "subprocess.run(command, shell=wanted)",
         "socket.send_pyobj(message)",
+        "CustomJS(code=f'go({name})')",
+        "CustomJS(code='go(' + name + ')')",
+        "CustomJS(code='go(%s)' % name)",
+        "os.execvp(name, words)",
     ],
 )
 def test_the_search_finds(line: str) -> None:
@@ -93,7 +127,8 @@ def test_the_search_finds(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["np.load(path, allow_pickle=False)", "re.compile(text)", "view.eval", "yaml.safe_load(t)"]
+    "line",
+    ["np.load(path, allow_pickle=False)", "CustomJS(code=KEEP)", "re.compile(text)", "view.eval", "yaml.safe_load(t)"],
 )
 def test_the_search_leaves(line: str) -> None:
     assert not faults_of(line)
