@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-_TEST = re.compile(r"`((?:tests/\w+/)?test_\w+\.py)`")
+_TEST = re.compile(r"`((?:tests/(?:\w+/)?)?test_\w+\.py)`")
 
 
 def promises() -> list[list[str]]:
