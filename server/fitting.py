@@ -42,14 +42,13 @@ def room_of(plot: Plot) -> float | None:
 def entitle(plot: Plot, text: str) -> None:
     """Write the title of a plot in lines that fit; one that is there already costs nothing."""
     text = fitted(text, room_of(plot))
-    if plot.title.text == text:
-        return
     n_lines = text.count("\n")
-    is_higher = n_lines != plot.title.text.count("\n")
-    plot.title.text = text
-    if is_higher:
-        # Bokeh draws a new title in the room of the old one, until something else changes the size of the plot.
+    # Bokeh draws a new title in the room of the old one until something else changes the size of the plot, and takes a
+    # moment to measure it: the room is made at the next call.
+    if plot.title.text.count("\n") == n_lines and (plot.min_border_top or 0) != n_lines:
         plot.min_border_top = n_lines
+    if plot.title.text != text:
+        plot.title.text = text
 
 
 def _lines(text: str, most: int) -> list[str]:

@@ -28,6 +28,7 @@ _MOST_STARS = 8
 _MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "plus", "x", "star")
 _MARGIN_MS = 1500.0
 _NOTHING: dict[str, list[float]] = {"x": [], "y": []}
+_WAITING = "<span class='why'>The widths of the stars appear here with the first measured frames.</span>"
 _HOW = "Press <b>focus</b> below the field, then click stars: their widths appear here."
 
 
@@ -55,6 +56,21 @@ def chosen_stars(view: NightView, names: Sequence[str]) -> tuple[Star, ...]:
                 numbers = (shown.choice.target, *shown.choice.comparisons[:_FROM_COMPARISONS])
                 stars |= dict.fromkeys((key, number) for number in numbers)
     return tuple(star for key in view.keys for star in [star for star in stars if star[0] == key][:_MOST_STARS])
+
+
+def unknown_stars(view: NightView, names: Sequence[str]) -> tuple[str, ...]:
+    """A sentence for each name as ``1:g#3`` of a star that the night does not have."""
+    sentences = []
+    for name in names:
+        found = parse_source_name(name)
+        shown = view.keys.get(found.key or "")
+        if shown is None:
+            sentences.append(f"{name}: the night has no key {found.key}")
+        elif found.number is None or not 1 <= found.number <= shown.catalog.n_sources:
+            sentences.append(
+                f"{found.key} has no source {found.number}: its catalog has 1 to {shown.catalog.n_sources}"
+            )
+    return tuple(sentences)
 
 
 class _Strip:
@@ -148,6 +164,7 @@ class FocusPanel:
         self._strips: dict[str, _Strip] = {}
         self._stars: tuple[Star, ...] = ()
         self._made_of: tuple[object, ...] = ()
+        self._unknown: tuple[str, ...] = ()
         self._x_range = Range1d(0.0, 1.0)
         self._text = Div(text="", stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width", name="focus_text")
         clear = Button(label="target and comparisons", stylesheets=[theme.WIDGET_STYLE], name="focus_clear")
@@ -171,13 +188,15 @@ class FocusPanel:
         if made_of != self._made_of:
             self._made_of, self._stars = made_of, chosen_stars(view, state.focus)
             self._lay_out(view)
+            self._unknown = unknown_stars(view, state.focus) if view.keys else ()
+        problems = "".join(f"<div class='problem'>{escape(sentence)}</div>" for sentence in self._unknown)
         if conditions is None or not self._stars:
-            self._say("<span class='why'>The widths of the stars appear here with the first measured frames.</span>")
+            self._say(problems or _WAITING)
             return
         frames = {key: each.strips["fwhm_px"] for key, each in conditions.items()}
         versions = {key: shown.catalog.version for key, shown in view.keys.items()}
         found = self._feed.focus(self._stars, frames, versions)
-        self._say(focus_text(found, view.keys, frames))
+        self._say(problems + focus_text(found, view.keys, frames))
         times = np.concatenate([columns["x"] for columns in frames.values()] or [np.empty(0)])
         if len(times):
             set_range(self._x_range, (float(times.min()) - _MARGIN_MS, float(times.max()) + _MARGIN_MS))

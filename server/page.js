@@ -74,11 +74,14 @@ function comeBackWhenLost() {
   });
 }
 
+// A button that was clicked keeps the focus, but the next space is not meant for it.
+let isPointing = false;
+
 function isTyping(event) {
   const place = event.composedPath()[0];
   if (!(place instanceof HTMLElement)) return false;
   return place.matches("input, textarea, select") || place.isContentEditable
-    || event.key === " " && place.matches("button:focus-visible"); // whoever came to that button by key presses it
+    || event.key === " " && place.matches("button") && !isPointing; // whoever came to a button by key presses it
 }
 
 paintWithoutStyling();
@@ -96,7 +99,9 @@ document.addEventListener("DOMContentLoaded", () => {
   const help = document.getElementById("help");
   document.getElementById("help-button").addEventListener("click", () => help.showModal());
   document.addEventListener("click", pressed);
+  document.addEventListener("pointerdown", () => { isPointing = true; }, true);
   document.addEventListener("keydown", event => {
+    if (event.key === "Tab" || event.key.startsWith("Arrow")) isPointing = false;
     if (event.ctrlKey || event.metaKey || event.altKey || help.open || isTyping(event)) return;
     if (press(event.key)) event.preventDefault();
   });

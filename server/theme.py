@@ -285,6 +285,8 @@ body {{ padding: 8px; }}
 .bk-Tooltip {{ --tooltip-color: var(--panel) !important; --tooltip-text: var(--text) !important;
   --tooltip-border: var(--faint) !important; --tooltip-arrow-color: var(--panel) !important;
   --icon-color: var(--faint) !important; }}
+#lost {{ position: fixed; inset: auto 8px 8px 8px; z-index: 10; padding: 10px 16px; border-radius: 7px;
+  background: var(--bad); color: var(--on-state); font-weight: 600; }}
 dialog {{ background: var(--panel); color: var(--text); border: 1px solid var(--faint); border-radius: 9px;
   padding: 14px 20px; max-width: 460px; line-height: 1.5; }}
 dialog::backdrop {{ background: #000a; }}

@@ -19,6 +19,14 @@ ARTIFACTS = PROJECT / "test-artifacts"
 LINE = re.compile(r"page: (http://localhost:\d+/)\n")
 _START_S = 60.0
 
+# Bokeh counts its models when the browser has nothing else to do: till then a figure that was made anew is there twice.
+_PATIENT = """argument => {
+    try { return (CONDITION)(argument); } catch (error) {
+        if (!String(error).includes("Multiple models")) throw error;
+        Bokeh.documents[0]._recompute_all_models();
+        return false;
+    } }"""
+
 
 @contextmanager
 def served(out: Path) -> Iterator[str]:
@@ -99,7 +107,9 @@ class NightPage:
 
     def wait(self, condition: str, argument: Any, *, timeout_s: float = 30.0) -> None:
         """Wait until a function of the page is true."""
-        self.page.wait_for_function(condition, arg=argument, timeout=1000.0 * timeout_s, polling=50)
+        self.page.wait_for_function(
+            _PATIENT.replace("CONDITION", condition), arg=argument, timeout=1000.0 * timeout_s, polling=50
+        )
 
     def peak_hz(self, key: str) -> float:
         """Frequency written at the peak of a power spectrum."""
@@ -110,10 +120,20 @@ class NightPage:
 
     def click_source(self, number: int, *, modifiers: list[str] | None = None) -> None:
         """Click a source on the picture of the field."""
+        place = self.place_of_source(number)
+        self.page.mouse.move(*place)
+        for key in modifiers or []:
+            self.page.keyboard.down(key)
+        self.page.mouse.click(*place)
+        for key in modifiers or []:
+            self.page.keyboard.up(key)
+
+    def place_of_source(self, number: int) -> tuple[float, float]:
+        """Where in the window a source of the field is drawn."""
         columns = self.columns("sources")
         names = [int(re.sub(r"\D", "", label)) for label in columns["number"]]
         index = names.index(number)
-        place = self.page.evaluate(
+        x, y = self.page.evaluate(
             """([x, y]) => {
                 const figure = Bokeh.documents[0].get_model_by_name("field_figure");
                 const view = Bokeh.index.find_one(figure);
@@ -122,12 +142,7 @@ class NightPage:
             }""",
             [columns["x"][index], columns["y"][index]],
         )
-        self.page.mouse.move(*place)
-        for key in modifiers or []:
-            self.page.keyboard.down(key)
-        self.page.mouse.click(*place)
-        for key in modifiers or []:
-            self.page.keyboard.up(key)
+        return float(x), float(y)
 
     def drag(self, key: str, start: float, end: float) -> None:
         """Drag over a light curve, from one part of its width to another."""
@@ -148,6 +163,21 @@ class NightPage:
 
     def click_point(self, key: str, index: int) -> None:
         """Click a point of a light curve as soon as it rests where it is drawn; -1 is the last."""
+        self.page.mouse.click(*self.place_of_point(key, index))
+
+    def tap_point(self, key: str, index: int) -> None:
+        """Touch a point of a light curve."""
+        self.page.touchscreen.tap(*self.place_of_point(key, index))
+
+    def hover_point(self, key: str, index: int) -> str:
+        """Point at a point of a light curve; returns what is then said of it."""
+        self.page.mouse.move(*self.place_of_point(key, index))
+        words = self.page.locator(".hover").first
+        words.wait_for()
+        return words.inner_text()
+
+    def place_of_point(self, key: str, index: int) -> tuple[float, float]:
+        """Where in the window a point is drawn, once it rests."""
         frame = self.columns(f"light_curve_{key}")["frame"][index]
         resting = self.page.wait_for_function(
             """([strip, curve, frame]) => {
@@ -165,7 +195,8 @@ class NightPage:
             arg=[f"strip_{key}", f"light_curve_{key}", frame],
             polling=300,
         )
-        self.page.mouse.click(*resting.json_value())
+        x, y = resting.json_value()
+        return float(x), float(y)
 
     def press_tab(self, name: str) -> None:
         """Show one of the panels in the middle."""
