@@ -4,13 +4,16 @@
 # make bench-quick   two minutes of it; fails when the hot path falls behind its limit
 # make soak   the highest rate that is sustained, page in a browser, then ten minutes of it: no frame lost, nothing grows
 # make faults   half an hour of faults injected into running nights; writes the figures of docs/reliability.md
-# make faults-quick   the three most dangerous minutes of it
-# make faults-night   an eight-hour night of 100,000 frames at full speed with faults of all kinds
+# make faults-quick   the most dangerous minutes of it, three at most; part of CI
+# make faults-night   an eight-hour night of 100,000 frames at full speed with faults of all kinds; writes its figures too
+# make fuzz SECONDS=600 SEED=1   files that nobody can trust, drawn at random and then, if it is installed, by atheris
 # make screenshots   pictures of the page for the documentation, into docs/images
 # make lint   style and types
 # make audit  asks whether weaknesses are known of what the locks pin
 # make lock   renews the locks from pyproject.toml; UPGRADE=--upgrade takes the newest versions
 PYTHON ?= python3
+SECONDS ?= 600
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 # One thread a process: the tests and the workers that they start share the cores among them.
@@ -20,7 +23,7 @@ PIP := -m pip --disable-pip-version-check --quiet install
 LOCKED := $(PIP) --require-hashes --only-binary=:all: --requirement
 TOOLS := $(VENV)/tools/bin
 
-.PHONY: demo test bench bench-quick soak faults faults-quick faults-night screenshots lint audit lock format clean
+.PHONY: demo test bench bench-quick soak faults faults-quick faults-night fuzz screenshots lint audit lock format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/opticam-live demo
@@ -47,10 +50,15 @@ faults: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.faults.figures
 
 faults-quick: $(VENV)/.installed-dev
-	@$(PYTEST) tests/faults -m "faults and not slow" --numprocesses 2 --dist loadfile
+	@FAULTS_FRAMES=$${FAULTS_FRAMES:-450} $(PYTEST) tests/faults -m "faults and not slow" --numprocesses 2 --dist loadfile
 
 faults-night: $(VENV)/.installed-dev
-	@FAULTS_FRAMES=100000 $(PYTEST) tests/faults/test_mixed_night.py -m faults
+	@FAULTS_FRAMES=$${FAULTS_FRAMES:-100000} $(PYTEST) tests/faults/test_mixed_night.py -m faults
+	@$(BIN)/python -m tests.faults.figures night
+
+fuzz: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) --seed $(SEED)
+	@$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) --seed $(SEED) --engine atheris
 
 screenshots: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.browser.ensure_browser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,8 @@ def report() -> Report:
     def keep(what: str, out: Path, *, n_faults: int, n_in: int, wrong: list[str], remark: str = "") -> None:
         seconds = time.monotonic() - started
         n_different = len({sentence.partition(":")[0] for sentence in wrong})
-        save(FaultFigures(what, n_faults, n_in, n_closed(out), n_different, seconds, remark))
+        day, (load, *_) = time.strftime("%Y-%m-%d"), os.getloadavg()
+        save(FaultFigures(what, n_faults, n_in, n_closed(out), n_different, seconds, remark, day, load))
         assert not wrong, "\n".join(wrong[:20])
 
     return keep

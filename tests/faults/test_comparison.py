@@ -14,7 +14,7 @@ from stream.config import OPTIMAL_LABEL
 from stream.messages import FrameMeasured
 from stream.night.ledger import LEDGER_FILE
 from tests.faults.comparison import differences, outcomes_of
-from tests.faults.figures import FaultFigures, table, written_into
+from tests.faults.figures import FaultFigures, load, save, table, written_into
 from tests.faults.whole_night import SimulatedNight
 
 pytestmark = pytest.mark.faults
@@ -74,9 +74,12 @@ def test_fluxes_may_differ_by_a_thousandth_of_their_error(
 
 
 def test_figures_stand_between_the_marks_of_their_page() -> None:
-    figures = [FaultFigures("a", 2, 10, 10, 0, 1.0), FaultFigures("b", 3, 20, 19, 1, 2.0, "c")]
+    day = "2026-11-22"
+    figures = [FaultFigures("a", 2, 10, 10, 0, 1.0, "", day, 3), FaultFigures("b", 3, 20, 19, 1, 2.0, "c", day, 1.5)]
     lines = table(figures).splitlines()
-    assert lines[2:] == [
+    assert lines[-1].startswith(f"Run on {day} on ")
+    assert lines[-1].endswith("1.5 to 3.0.")
+    assert lines[2:-2] == [
         "| a | 2 | 10 | 10 | 0 | 1 |",
         "| b (c) | 3 | 20 | 19 | 1 | 2 |",
         "| **all** | 5 | 30 | 29 | 1 | 3 |",
@@ -85,3 +88,13 @@ def test_figures_stand_between_the_marks_of_their_page() -> None:
     assert written_into(page, figures) == page.replace("old", table(figures))
     with pytest.raises(ValueError, match="lacks the marks"):
         written_into("x", figures)
+
+
+def test_the_night_of_a_hundred_thousand_frames_has_a_table_of_its_own(tmp_path: Path) -> None:
+    long, short = (FaultFigures(f"a mixed night of {n} frames", 1, n, n, 0, 1.0) for n in (100_000, 900))
+    for figures in (long, short):
+        save(figures, tmp_path)
+    assert load(tmp_path) == [short]
+    assert load(tmp_path, night=True) == [long]
+    page = "<!-- figures begin -->\na\n<!-- figures end --><!-- night begin -->\nb\n<!-- night end -->"
+    assert written_into(page, [long], "night") == page.replace("\nb\n", f"\n{table([long])}\n")

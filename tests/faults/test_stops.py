@@ -35,7 +35,7 @@ def test_a_night_at_full_work_stops_within_five_seconds_and_goes_on(
     night: SimulatedNight, tmp_path: Path, report: Report, number: signal.Signals
 ) -> None:
     watch = Watch(tmp_path / "frames", tmp_path / "out", night.catalogs, ("--port", "0"))
-    made = link_copies(night.frames, watch.folder, 2000)
+    made = link_copies(night.frames, watch.folder, 1000)
     with watch:
         watch.wait(50)
         refused = run("watch", watch.folder, "--out", watch.out, "--no-page")

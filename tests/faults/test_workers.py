@@ -79,6 +79,7 @@ def test_workers_that_are_killed_again_and_again_lose_no_frame(
     report("kill -9 of workers", tmp_path / "out", n_faults=n_killed, n_in=len(night.frames), wrong=wrong)
 
 
+@pytest.mark.slow
 def test_all_workers_killed_at_once_lose_no_frame(night: SimulatedNight, tmp_path: Path) -> None:
     wrong, n_killed = kill_workers(night, tmp_path, 2)
     assert (wrong, n_killed) == ([], 3)
@@ -149,6 +150,7 @@ def write_huge(frame: Path, path: Path) -> None:
         file.truncate(len(header) + 2 * 40_000**2 + 2880)
 
 
+@pytest.mark.slow
 def test_a_frame_that_does_not_fit_into_memory_is_rejected(night: SimulatedNight, tmp_path: Path) -> None:
     frames = night.frames[:30]
     limit = 3 << 30
