@@ -61,8 +61,9 @@ def load_catalog(path: Path) -> Catalog:
         content = {**table.meta, **{name: [float(value) for value in table[name]] for name in _COLUMNS}}
         catalog = msgspec.convert(content | {"type": "Catalog"}, Catalog)
         _check(catalog)
-    except (OSError, ValueError, KeyError, msgspec.ValidationError) as error:
-        raise ConfigurationError(f"catalog {path} cannot be read: {error}") from error
+    except Exception as error:  # a damaged table makes astropy raise almost anything
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigurationError(f"catalog {path} cannot be read: {text}") from error
     return with_version(catalog)
 
 

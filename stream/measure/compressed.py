@@ -101,8 +101,8 @@ class GzipStream:
         """Begin the member that follows the one which has ended; whether there is one, and not just padding."""
         from isal import isal_zlib
 
-        if len(self._packed) < len(_GZIP_MAGIC):
-            self._packed += self._file.read(_PIECE_BYTES)
+        while len(self._packed) < len(_GZIP_MAGIC) and (more := self._file.read(_PIECE_BYTES)):
+            self._packed += more
         is_there = self._packed.startswith(_GZIP_MAGIC)
         if is_there:
             self._unpacker = isal_zlib.decompressobj(wbits=_GZIP_WBITS)

@@ -251,10 +251,12 @@ def measured_read_variance(frames: Sequence[Frame]) -> float:
         if not len(difference):
             raise ConfigurationError(f"bias frames {one.name} and {other.name} have no pixel with a value in common")
         # Whole counts make the median of deviations a step; the standard deviation without outliers has no steps.
-        inner = difference[np.abs(difference - np.median(difference)) <= _CLIP_SIGMA * max(float(np.std(difference)), 0.5)]
-        inner = inner[np.abs(inner - np.median(inner)) <= _CLIP_SIGMA * max(float(np.std(inner)), 0.5)]
-        variances.append(0.5 * float(np.var(inner)))
+        variances.append(0.5 * float(np.var(_without_outliers(_without_outliers(difference)))))
     return max(float(np.median(variances)), 1e-6)
+
+
+def _without_outliers(values: FloatArray) -> FloatArray:
+    return values[np.abs(values - np.median(values)) <= _CLIP_SIGMA * max(float(np.std(values)), 0.5)]
 
 
 def median_variance_factor(n: int) -> float:

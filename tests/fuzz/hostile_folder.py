@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream.night.folder_scan import safe_name
-from tests.fuzz.parts import bomb, frame_bytes
-from tests.measure.fits_files import header_bytes
+from tests.fuzz.parts import CARD_BYTES, bomb, frame_bytes
+from tests.measure.fits_files import BLOCK_BYTES, header_bytes
 
 FAR_FUTURE_NS = 15 * 10**18  # the year 2445: more nanoseconds than a ledger can count
-_PETA = 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +75,16 @@ def _from_past(path: Path) -> None:
     os.utime(path, ns=(0, -(10**18)))
 
 
-def _lies(primary: bytes, extension: str) -> bytes:
-    """An empty primary HDU with an extension whose header is `extension`."""
-    return primary + b"".join(card.ljust(80).encode() for card in (*extension.split("|"), "END")).ljust(2880)
-
-
-_EMPTY = header_bytes(NAXIS=0, NAXIS1=None, NAXIS2=None)
-_HUGE = "XTENSION= 'IMAGE   '|BITPIX  = 16|NAXIS   = 2|NAXIS1  = {0}|NAXIS2  = {0}|PCOUNT  = 0|GCOUNT  = 1"
+def promising(side: int) -> bytes:
+    """An empty primary HDU, and an extension whose header tells of an image of `side` x `side` pixels."""
+    return header_bytes(NAXIS=0, NAXIS1=None, NAXIS2=None) + b"".join(
+        card.ljust(CARD_BYTES).encode()
+        for card in (
+            "XTENSION= 'IMAGE   '",
+            *("BITPIX  = 16", "NAXIS   = 2", f"NAXIS1  = {side}", f"NAXIS2  = {side}", "PCOUNT  = 0", "GCOUNT  = 1"),
+            "END",
+        )
+    ).ljust(BLOCK_BYTES)
 
 
 def _cards(n_cards: int) -> bytes:
@@ -127,7 +129,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(b"endless.fit", lambda path: _sparse(path, 1 << 40, _cards(10)), "NOT_FITS", "the header does not end"),
     Entry(
         b"petabyte.fit",
-        lambda path: path.write_bytes(_lies(_EMPTY, _HUGE.format(_PETA)) + bytes(5000)),
+        lambda path: path.write_bytes(promising(10**15) + bytes(5000)),
         "BAD_KEYWORD",
         "promises 2e.30 bytes of data",
     ),
@@ -140,7 +142,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(b"bomb.fits.gz", lambda path: path.write_bytes(bomb(1200 << 20, frame_bytes(17))), "UNREADABLE", "unpacks"),
     Entry(
         b"bomb-behind.fits.gz",
-        lambda path: path.write_bytes(bomb(1200 << 20, _lies(_EMPTY, _HUGE.format(10**7)))),
+        lambda path: path.write_bytes(bomb(1200 << 20, promising(10**7))),
         "UNREADABLE",
         "unpacks to more than",
     ),

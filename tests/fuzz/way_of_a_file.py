@@ -66,6 +66,15 @@ class FuzzFigures:
     slowest: str = ""
     largest: str = ""
 
+    def sentence(self) -> str:
+        """All of it, for people."""
+        reasons = ", ".join(f"{n} {reason}" for reason, n in self.reasons.most_common())
+        return (
+            f"{self.n_files} files: {self.n_accepted} with a frame that was measured, {self.n_rejected} without; "
+            f"rejections: {reasons}; longest {self.longest_s:.2f} s ({self.slowest[:200]}); "
+            f"most memory {self.memory_mb:.0f} MB ({self.largest[:200]})"
+        )
+
 
 class WayOfAFile:
     """A worker with the catalog of a small field, and the folder that files are put into."""
@@ -93,8 +102,10 @@ class WayOfAFile:
         try:
             with _measured_memory() as memory_mb:
                 started = time.monotonic()
-                outcomes = [self._outcome(name, key) for name, key in self._arrivals(path)]
-                self._try_for_catalog(path.name)
+                arrivals = self._arrivals(path)
+                outcomes = [self._outcome(name, key) for name, key in arrivals]
+                for name in [name for name, key in arrivals if key == KEY][:1]:
+                    self._try_for_catalog(name)
                 took_s = time.monotonic() - started
         finally:
             path.unlink()
