@@ -24,7 +24,7 @@ from server.focus import FocusDesk, FocusView, Star
 from server.followed_file import FollowedFile
 from server.looks import Look
 from server.night_follower import NightFollower
-from server.night_view import NightView
+from server.night_view import KeyView, NightView
 from server.pictures import Picture, read_picture
 from server.solving import MOST_AT_ONCE, Solver
 from server.star_desk import JudgedStars, StarDesk
@@ -329,7 +329,7 @@ class Feed(Chooser):
     def _look_at_frames(self) -> None:
         """Make pictures of the newest frames while somebody looks."""
         self._stopping.wait(PICTURE_INTERVAL_S)
-        if not self.is_watched:
+        if not self.is_watched or any(_is_awaited(shown) for shown in self._view.keys.values()):
             return
         for key, frame in list(self._night.latest.items()):
             held = self._pictures.get(key)
@@ -338,6 +338,11 @@ class Feed(Chooser):
             picture = read_picture(self._night.folder / frame.path, frame_id=frame.frame_id)
             if picture is not None:
                 self._pictures[key] = picture
+
+
+def _is_awaited(shown: KeyView) -> bool:
+    """Whether stars of a key are being chosen: what reads pictures takes a second to load and would make that last."""
+    return shown.choice is None and not shown.sentence
 
 
 def _same(fresh: dict[Look, dict[str, CurveView]], held: object) -> bool:
