@@ -112,8 +112,11 @@ def pending(watch: Watch) -> LedgerCounts:
 
 
 @pytest.mark.slow
-def test_a_frame_that_is_deleted_before_it_was_read_is_rejected(night: SimulatedNight, tmp_path: Path) -> None:
-    frames = night.frames[:30]
+def test_a_frame_that_is_gone_before_it_was_read_is_rejected_and_measured_when_it_is_back(
+    night: SimulatedNight, tmp_path: Path, report: Report
+) -> None:
+    frames, away = night.frames[:30], tmp_path / "away"
+    away.mkdir()
     with Watch(tmp_path / "frames", tmp_path / "out", night.catalogs) as watch:
         put(frames[:20], watch.folder)
         watch.wait(20)
@@ -122,18 +125,22 @@ def test_a_frame_that_is_deleted_before_it_was_read_is_rejected(night: Simulated
         wait_until(lambda: pending(watch).n_frames == 30, 5.0, "the arrival of all frames")
         assert pending(watch).n_pending == 10
         for frame in frames[25:]:
-            (watch.folder / frame.name).unlink()
+            (watch.folder / frame.name).rename(away / frame.name)
         watch.wait(30)
+        outcomes = outcomes_of(watch.out)
+        for frame in frames[25:]:
+            rejected = outcomes[frame.name]
+            assert isinstance(rejected, FrameRejected)
+            assert rejected.reason is Reason.DISAPPEARED
+            assert frame.name in rejected.sentence
+        assert [name for name in names(frames[:25]) if not isinstance(outcomes[name], FrameMeasured)] == []
+        assert closed_once(watch.out, names(frames)) == []
+        for frame in frames[25:]:
+            (away / frame.name).rename(watch.folder / frame.name)
+        wait_until(lambda: all_measured(watch, 30), 30.0, "the measurement of frames that are back")
         assert watch.stop().status == 0
-    outcomes = outcomes_of(watch.out)
-    for frame in frames[25:]:
-        rejected = outcomes[frame.name]
-        assert isinstance(rejected, FrameRejected)
-        assert rejected.reason is Reason.DISAPPEARED
-        assert frame.name in rejected.sentence
-    kept = names(frames[:25])
-    assert closed_once(watch.out, names(frames)) == []
-    assert [path for path in kept if not isinstance(outcomes[path], FrameMeasured)] == []
+    wrong = differences(watch.out, night.undisturbed, names(frames))
+    report("files that are gone before they are read", watch.out, n_faults=5, n_in=len(frames), wrong=wrong)
 
 
 @pytest.mark.slow
