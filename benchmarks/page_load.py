@@ -27,6 +27,8 @@ from stream.night.night_folder import read_run_file
 
 BUDGET_S = 0.3
 _START_S, _DRAIN_S = 60.0, 60.0
+_SETTLE_S = 2.0
+"""A page that was just loaded goes on to lay itself out for a while."""
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-proxy-server")
 # A plot is painted in the animation frame after a change of its data; the frame after that one follows the paint.
@@ -109,6 +111,7 @@ def measure_page_load(root: Path, *, n_viewers: int, seconds: float, rate: float
         address = read_run_file(out).page or ""
         with browser_page(address) as page, Viewers(address, n_viewers) as viewers:
             wait_for_curves(page)
+            page.wait_for_timeout(1e3 * _SETTLE_S)
             page.evaluate(_WATCH)
             before, sent_before, updates_before = core_by_role(night.uses()), viewers.n_bytes, viewers.n_updates
             closed = cameras.write_paced(folder, exposures, N_CAMERAS / rate)
