@@ -7,6 +7,7 @@ import math
 import time
 import urllib.parse
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -378,8 +379,9 @@ class OpenHandler(ApiHandler):
     """Opens a night of a folder, which may take a second, before its page is asked for."""
 
     async def get(self) -> None:
-        """Answer with the address of its page."""
-        await self.feed()
+        """Answer with the address of its page, which says why where the night cannot be shown."""
+        with suppress(OpticamLiveError):
+            await self.feed()
         self.redirect("/night?" + urllib.parse.urlencode({"night": self.text("night")}))
 
 

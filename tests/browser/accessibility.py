@@ -9,9 +9,12 @@ from tests.browser.page_driver import NightPage
 _GRAVE = ("serious", "critical")
 
 
-def assert_accessible(page: NightPage, where: str) -> None:
-    """There is no serious or critical fault in what the page shows now, by the rules of axe-core."""
-    found = Axe().run(page.page).response["violations"]
+def assert_accessible(page: NightPage, where: str, *, within: str | None = None) -> None:
+    """There is no serious or critical fault in what the page shows now, by the rules of axe-core.
+
+    `within` is the selector of a part of the page, where only that is another one than before.
+    """
+    found = Axe().run(page.page, context=within).response["violations"]
     faults = [
         f"{where}: {fault['impact']} {fault['id']}: {node['target']} {node['html'][:120]}"
         for fault in found

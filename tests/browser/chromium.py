@@ -23,6 +23,8 @@ ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
     "--no-proxy-server",
+    # The network is cut off: no name is known but this host's own.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 )
 
 

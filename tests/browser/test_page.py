@@ -15,6 +15,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from server.theme import PALETTES
+from server.view_state import TABS
+from stream.alerts import Alert, AlertKind
 from tests.browser.accessibility import assert_accessible
 from tests.browser.chromium import chromium
 from tests.browser.page_driver import NightPage, served
@@ -118,6 +120,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("finished")
     night = FakeNight(folder / "night", frames=folder / "frames")
     night.advance(2000)
+    night.tell(Alert(1, AlertKind.DISK, "/data", "1.0 GB are free", 1000.0, 2000.0, ended="there is room again"))
     night.finish()
     with served(night.out) as address:
         yield address
@@ -147,11 +150,28 @@ def test_the_page_fits_the_screen(browser: Browser, finished: str, width: int, h
         if width > 820:
             assert page.page.evaluate("document.documentElement.scrollHeight") <= height
         page.keep_picture(f"page-{width}")
-        for tab in ("photometers", "conditions", "spectra"):
-            page.press_tab(tab)
-            assert_accessible(page, f"{theme} {tab}")
+        look_at_all_panels(page, theme)
         assert page.page.title() == "night · opticam-live"
         page.assert_quiet()
+
+
+def look_at_all_panels(page: NightPage, theme: str) -> None:
+    """No panel shuts anybody out."""
+    page.click_point(KEYS[0], -1)
+    page.wait("() => Bokeh.documents[0].get_model_by_name('stamps')?.get_length() > 2", None)
+    assert_accessible(page, f"{theme} frame")
+    page.page.get_by_role("button", name="1 alert", exact=True).click()
+    page.page.get_by_text("there is room again").wait_for()
+    assert_accessible(page, f"{theme} alerts", within=".health")
+    for tab in TABS:
+        if tab != "frame":
+            page.press_tab(tab)
+            page.wait(
+                "tab => { const {labels, active} = Bokeh.documents[0].get_model_by_name('tabs');"
+                " return labels[active] === tab; }",
+                tab,
+            )
+            assert_accessible(page, f"{theme} {tab}", within=".middle")
 
 
 def test_a_window_and_the_rejected_frames_are_shown_on_demand(browser: Browser, finished: str) -> None:
