@@ -48,3 +48,19 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("[a](there.md#part), [b](https://example.org/x.md), ![c](gone.png)\n```\n[d](code.md)\n```\n")
     assert links(page) == ["there.md", "gone.png"]
+
+
+def test_tests_that_the_index_of_the_page_names_exist() -> None:
+    text = (
+        (DOCS / "page.md").read_text(encoding="utf-8").partition("## Which test drives what")[2].partition("\n## ")[0]
+    )
+    named = [part for part in re.findall(r"`([^`]+)`", text) if "..." in part]
+    assert len(named) >= 20
+    browser = ROOT / "tests" / "browser"
+    for part in named:
+        file, _, fragment = part.rpartition(" ")
+        source = (browser / (file or "test_real_night.py")).read_text(encoding="utf-8")
+        pattern = r"^def test_\w*" + r"\w*".join(re.split(r"_?\.\.\._?", fragment)) + r"\w*\("
+        assert re.search(pattern, source, re.MULTILINE), part
+    for file in set(re.findall(r"`(?:[^`]*/)?(test_\w+\.py)", text)):
+        assert list((ROOT / "tests").rglob(file)), file
