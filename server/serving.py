@@ -11,40 +11,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-from bokeh.application import Application
-from bokeh.application.handlers.function import FunctionHandler
-from bokeh.server.server import BaseServer
-from bokeh.settings import settings
-from tornado.ioloop import IOLoop, PeriodicCallback
-from tornado.netutil import bind_sockets
+from tornado.ioloop import IOLoop
 
-from server.api import Seats, routes
-from server.bounded import BoundedServer
-from server.door import TOKEN_ARGUMENT, Door
-from server.guarded import GuardedTornado
+from server.door import TOKEN_ARGUMENT
 from server.nights import Nights
-from server.pace import PAGES_INTERVAL_S
-from server.page import make_document
-from server.tokens import Tokens, load_or_make_tokens, tls_context
+from server.tokens import Tokens, load_or_make_tokens
 from server.visitor import Role
 from stream.errors import ConfigurationError, LedgerError
 from stream.night.ledger import LedgerReader
-from stream.page_options import TOKENS_FILE, Limits, PageAccess
+from stream.page_options import TOKENS_FILE, PageAccess
 from stream.processes import end_with_parent, holder_of, on_stop_signals
 
 _LEDGER_WAIT_S = 10.0
 _LOOK_INTERVAL_S = 0.2
-_UNUSED_SESSION_MS = 15_000
 _ORDERLY_END_S = 3.0
 _SWITCH_INTERVAL_S = 0.0005
-_IDLE_CONNECTION_S = 30.0
-_LARGEST_HEADER_BYTES = 16_384
-_LARGEST_BODY_BYTES = 1024
-_BODY_TIMEOUT_S = 10.0
-_TOKEN_OF_SESSION_S = 7 * 86_400
 
 
 def serve(
@@ -90,25 +73,32 @@ def serve(
     if nights.is_single and not wait_for_ledger(out, stopping):
         return
     try:
-        _serve(nights, port, access, announce)
+        _serve(nights, port, access, announce, stopping=stopping)
     finally:
         nights.close()
         # The process ends now; taking the documents of all sessions apart one by one would take it seconds.
         gc.freeze()
 
 
-def _serve(nights: Nights, port: int, access: PageAccess, announce: Callable[[str], None]) -> None:
+def _serve(
+    nights: Nights, port: int, access: PageAccess, announce: Callable[[str], None], *, stopping: threading.Event
+) -> None:
     """Run the event loop until a signal; whatever a browser was just being sent is dropped then."""
     # Whoever sends something lets the thread that computes go on, and would wait 5 ms for its next turn each time.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     asyncio.set_event_loop(asyncio.new_event_loop())
     loop = IOLoop.current()
     tokens = load_or_make_tokens(access.token_file or nights.place / TOKENS_FILE) if access.has_tokens else None
+    if nights.is_single:
+        # Read while the page's libraries are loaded and its server starts: a browser may come before it is done, and is
+        # told so.
+        nights.open()
+    from server.web_server import make_server
+
     server, port = make_server(nights, port, access=access, tokens=tokens)
     on_stop_signals(lambda: loop.add_callback_from_signal(loop.stop))
-    if nights.is_single:
-        # Read while the server starts: a browser may come before it is done, and is told so.
-        nights.open()
+    if stopping.is_set():
+        return
     server.start()
     for line in announcements(access, port, tokens):
         announce(line)
@@ -135,52 +125,6 @@ def announcements(access: PageAccess, port: int, tokens: Tokens | None) -> list[
     if access.scheme == "http" and not access.is_loopback and not any("https:" in each for each in access.origins):
         lines.append("note: without --tls-cert and --tls-key whoever listens on the network can read along")
     return [*lines, f"page: {address}"]
-
-
-def make_server(
-    nights: Nights, port: int, *, access: PageAccess, tokens: Tokens | None, limits: Limits | None = None
-) -> tuple[BaseServer, int]:
-    """Bind the address and make the server of the page on the running event loop; return it with its port.
-
-    Raises
-    ------
-    ConfigurationError
-        If the port cannot be bound, or the certificate cannot be used.
-    """
-    # Scripts come from this server, never from elsewhere, whatever the environment says.
-    settings.resources.set_value("server")
-    try:
-        sockets = bind_sockets(port, access.bind_address)
-    except OSError as error:
-        raise ConfigurationError(f"port {port} on {access.host} cannot be used: {error.strerror}") from error
-    port = sockets[0].getsockname()[1]
-    tls = None if access.tls_cert is None or access.tls_key is None else tls_context(access.tls_cert, access.tls_key)
-    door = Door(access, tokens, port, limits)
-    application = GuardedTornado(
-        {"/" if nights.is_single else "/night": Application(FunctionHandler(partial(make_document, nights=nights)))},
-        door,
-        extra_patterns=routes(nights, Seats(door.limits.streams), door.counts),
-        # Without it Bokeh would lead from / to its only application.
-        use_index=nights.is_single,
-        redirect_root=nights.is_single,
-        # A page that was opened in the evening finds a server that was started again at four in the morning.
-        session_token_expiration=_TOKEN_OF_SESSION_S,
-        unused_session_lifetime_milliseconds=_UNUSED_SESSION_MS,
-        check_unused_sessions_milliseconds=_UNUSED_SESSION_MS // 3,
-    )
-    http_server = BoundedServer(
-        application,
-        connections=door.limits.connections,
-        counts=door.counts,
-        ssl_options=tls,
-        idle_connection_timeout=_IDLE_CONNECTION_S,
-        max_header_size=_LARGEST_HEADER_BYTES,
-        max_body_size=_LARGEST_BODY_BYTES,
-        body_timeout=_BODY_TIMEOUT_S,
-    )
-    http_server.add_sockets(sockets)
-    PeriodicCallback(nights.pace.look, 1e3 * PAGES_INTERVAL_S).start()
-    return BaseServer(IOLoop.current(), application, http_server), port
 
 
 def wait_for_ledger(out: Path, stopping: threading.Event, timeout_s: float = _LEDGER_WAIT_S) -> bool:

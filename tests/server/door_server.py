@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 from tornado.ioloop import IOLoop
 
 from server.nights import Nights
-from server.serving import make_server
 from server.tokens import Tokens
 from server.visitor import Role
+from server.web_server import make_server
 from stream.page_options import Limits, PageAccess
 
 TOKENS = Tokens(control="c" * 43, watch="w" * 43)
