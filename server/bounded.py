@@ -19,6 +19,8 @@ _BURST_S = 10.0
 _BYTES_OF_A_MESSAGE = 16_384
 _POLICY_VIOLATED = 1008
 _WHOLE_PAGE, _WHOLE_PAGE_S = "PULL-DOC-REQ", 3.0
+_QUESTIONS, _CHANGES = frozenset({_WHOLE_PAGE, "SERVER-INFO-REQ"}), "PATCH-DOC"
+_KINDS_OF_CHANGES = frozenset({"ModelChanged", "MessageSent"})
 _TOO_MUCH = "too many messages from this page"
 _TOO_EARLY = "a message before the page was there"
 _NONSENSE = "a message that makes no sense"
@@ -62,6 +64,9 @@ class BoundedSocket(WSHandler):  # type: ignore[misc]  # bokeh is untyped here
             await super().on_message(fragment)
 
     async def _handle(self, message: Any) -> Any:
+        if not _is_of_a_browser(message):
+            self._shut(_NONSENSE)
+            return None
         # A whole page once more is some tenths of a second of the server's time; a browser asks for it once.
         cost = _WHOLE_PAGE_S * self._door.limits.messages_per_s
         if message.msgtype == _WHOLE_PAGE and not self._bucket().take(cost, time.monotonic()):
@@ -89,6 +94,16 @@ class BoundedSocket(WSHandler):  # type: ignore[misc]  # bokeh is untyped here
         self._door.counts.n_shut_sockets += 1
         _log.warning("the websocket of a page at %s was closed: %s", self.request.remote_ip, sentence)
         self.close(_POLICY_VIOLATED, sentence)
+
+
+def _is_of_a_browser(message: Any) -> bool:
+    """Whether a browser says this: a program could put models into a page without end, or another page in its place."""
+    if message.msgtype != _CHANGES:
+        return message.msgtype in _QUESTIONS
+    events = message.content.get("events") if isinstance(message.content, dict) else None
+    return isinstance(events, list) and all(
+        isinstance(event, dict) and event.get("kind") in _KINDS_OF_CHANGES for event in events
+    )
 
 
 class BoundedServer(HTTPServer):

@@ -9,6 +9,8 @@ import typer
 
 from stream.page_options import AllowAnyone, Host, Origins, PageAccess, PageLimits, TlsCert, TlsKey, Token, TokenFile
 
+_LOG_BYTES = 10_000_000
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of the page."""
@@ -59,6 +61,7 @@ def _holds_nights(place: Path) -> bool:
 def _log_to(out: Path) -> None:
     """Log to the night's own folder; a night on a disk that cannot be written is served without a log."""
     import logging
+    from logging.handlers import RotatingFileHandler
 
     from server.bounded import ShortLines
     from stream.night.ledger import LEDGER_FILE
@@ -67,7 +70,9 @@ def _log_to(out: Path) -> None:
         # Nothing is written to a folder that holds no night: its name may be mistyped.
         (out / LEDGER_FILE).stat()
         (out / "log").mkdir(exist_ok=True)
-        handler: logging.Handler = logging.FileHandler(out / "log" / "serve.log", encoding="utf-8")
+        # However long somebody makes a page complain, the disk of the night is not what he fills.
+        path, most = out / "log" / "serve.log", _LOG_BYTES
+        handler: logging.Handler = RotatingFileHandler(path, maxBytes=most, backupCount=1, encoding="utf-8")
     except OSError:
         handler = logging.NullHandler()
     handler.setFormatter(ShortLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -162,6 +162,28 @@ def test_a_session_has_so_many_sockets_and_no_more(server: DoorServer) -> None:
 
 
 @pytest.mark.parametrize(
+    "messages",
+    [
+        ('{"msgid":"1","msgtype":"PUSH-DOC"}', "{}", '{"doc":{"roots":[],"title":"mine","version":"3"}}'),
+        ('{"msgid":"1","msgtype":"PATCH-DOC"}', "{}", '{"events":[{"kind":"RootAdded","model":{}}]}'),
+        ('{"msgid":"1","msgtype":"PATCH-DOC"}', "{}", '{"events":[{"kind":"TitleChanged","title":"mine"}]}'),
+        ('{"msgid":"1","msgtype":"PATCH-DOC"}', "{}", '{"events":[5]}'),
+        ('{"msgid":"1","msgtype":"PATCH-DOC"}', "{}", "[]"),
+        ('{"msgid":"1","msgtype":"OK"}', "{}", "{}"),
+    ],
+)
+def test_what_no_browser_says_shuts_the_socket(server: DoorServer, messages: tuple[str, ...]) -> None:
+    async def talk() -> str | None:
+        async with joined(server, page_token(server)) as made:
+            await say(made, messages)
+            await heard_until_shut(made)
+            return made.close_reason
+
+    assert asyncio.run(talk()) == "a message that makes no sense"
+    assert all(session.document.title != "mine" for session in server.sessions())
+
+
+@pytest.mark.parametrize(
     "nonsense", [DEEP, '{"msgid":' + DEEP, "{}", "\x00" * 100_000], ids=["deep", "deeper", "empty", "bytes"]
 )
 def test_nonsense_shuts_its_own_socket_with_a_short_line(
