@@ -19,7 +19,7 @@ from tornado.httpclient import HTTPRequest
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
-from server import bounded, serving
+from server import bounded, web_server
 from server.bounded import ShortLines
 from server.nights import Nights
 from stream.errors import ConfigurationError
@@ -47,7 +47,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(night: Path) -> Iterator[DoorServer]:
     # The page itself takes half a second to build, and is not what is bounded here.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serving, "make_document", empty_page)
+        patch.setattr(web_server, "make_document", empty_page)
         with door_server(night, access=PageAccess(), tokens=None, limits=LIMITS) as running:
             yield running
 
@@ -239,7 +239,7 @@ def shuts_at_once(server: DoorServer) -> bool:
 
 
 def test_who_takes_his_time_over_a_request_is_left(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_IDLE_CONNECTION_S", 0.5)
+    monkeypatch.setattr(web_server, "_IDLE_CONNECTION_S", 0.5)
     with (
         door_server(night, access=PageAccess(), tokens=None) as server,
         closing(socket.create_connection(("127.0.0.1", server.port), 10.0)) as slow,
