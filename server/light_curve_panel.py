@@ -262,6 +262,8 @@ class LightCurvePanel:
         for key, curve in shown.items():
             self._strips[key].update(view.keys[key], curve)
         self._show_notes(view.notes)
+        if not shown:
+            return
         for number, strip in enumerate(self._strips.values(), start=1):
             last = number == len(self._strips)
             strip.label_axes(_axis_label(look.label or view.label, shown) if last else "", SCALES[look.scale])

@@ -31,9 +31,9 @@ _SEGMENTS = {"0": "segments: automatic"} | {f"{length_s:g}": f"segments of {leng
 _WINDOWS = {"0": "windows: automatic"} | {f"{length_s:g}": f"windows of {length_s:g} s" for length_s in LENGTHS_S}
 
 _SELECTS: Mapping[str, tuple[Mapping[str, str], int]] = {
-    "trend": (TRENDS, 142),
-    "normalisation": (UNITS, 115),
-    "axes": (AXES_NAMES, 116),
+    "trend": (TRENDS, 140),
+    "normalisation": (UNITS, 110),
+    "axes": (AXES_NAMES, 112),
     "reference": ({"": "first key"}, 64),
     "n_bins": (_BINS, 80),
     "segment_s": (_SEGMENTS, 146),

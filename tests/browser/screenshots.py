@@ -66,9 +66,8 @@ def picture(browser: Browser, address: str, size: str, theme: str) -> Path:
         page.page.evaluate("window.scrollTo(0, 0)")
         page.page.screenshot(path=path)
     with Image.open(path) as image:
-        image.convert("RGB").quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            path, optimize=True
-        )
+        few = image.convert("RGB").quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
     return path
 
 
