@@ -31,6 +31,8 @@ from server.view_state import ViewState
 
 _OVERVIEW = "overview"
 _REACH_PX = 24.0
+_MIN_HEIGHT_PX, _AXIS_PX = 96, 22
+_READING = "<span class='why'>The conditions of the night so far are being read.</span>"
 _WAITING = "<span class='why'>Conditions appear here with the first measured frame.</span>"
 
 
@@ -47,7 +49,7 @@ class _Strip:
         is_time = x_name == TIME
         self.figure = figure(
             sizing_mode="stretch_both",
-            min_height=96,
+            min_height=_MIN_HEIGHT_PX,
             x_range=x_range,
             y_range=self._y_range,
             x_axis_type="datetime" if is_time else "linear",
@@ -62,7 +64,7 @@ class _Strip:
         self.figure.toolbar.logo = None
         self.figure.toolbar.autohide = True
         self.figure.min_border_right = 8
-        self.figure.yaxis.ticker.desired_num_ticks = 4
+        self.figure.yaxis.ticker.desired_num_ticks = 3
         if is_time:
             self.figure.xaxis.formatter = DatetimeTickFormatter(
                 minutes="%H:%M", seconds="%H:%M:%S", minsec="%H:%M:%S", hourmin="%H:%M", hours="%H:%M"
@@ -90,6 +92,11 @@ class _Strip:
         values = np.concatenate([fresh["y"] for fresh in columns.values()] or [np.empty(0)])
         if len(values):
             set_range(self._y_range, robust_range(values, np.zeros(1)))
+
+    def leave_axis_to_the_last(self) -> None:
+        """Leave the numbers of the shared axis to the last strip: a phone or a laptop has no room."""
+        self.figure.xaxis.visible = False
+        self.figure.min_height = _MIN_HEIGHT_PX - _AXIS_PX
 
     def frame_at(self, event: PointEvent) -> tuple[str, int] | None:
         """Key and number of the frame whose point is nearest to a click, within reach of a finger."""
@@ -180,6 +187,9 @@ class ConditionsPanel:
             self._lay_out(x_name, ys, view.keys)
         views = self._feed.conditions(look)
         if not views or not any(len(each.strips[ys[0]]["x"]) for each in views.values()):
+            text = _READING if any(shown.n_frames for shown in view.keys.values()) else _WAITING
+            if self._waiting.text != text:
+                self._waiting.text = text
             return
         self._waiting.visible = False
         self._set_x_range(views, x_name, ys)
@@ -204,6 +214,8 @@ class ConditionsPanel:
             self._is_showing = False
         self._x_range = Range1d(0.0, 1.0)
         self._strips = {name: _Strip(name, x_name, keys, palette=self._palette, x_range=self._x_range) for name in ys}
+        for strip in list(self._strips.values())[:-1]:
+            strip.leave_axis_to_the_last()
         for strip in self._strips.values():
             for event in (Tap, DoubleTap):
                 strip.figure.on_event(event, self._handler_of(strip))
