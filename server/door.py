@@ -118,12 +118,13 @@ class Door:
         heavy : bool
             Whether it asks for a page, which costs more than most.
         """
-        cost = self.limits.heavy if heavy or request.path.startswith(_HEAVY) else 1.0
-        if not self._rates.allow(str(request.remote_ip), cost):
-            return Refusal(429, "too many requests from this address: try again in a few seconds")
+        # First: what pages elsewhere make a browser ask for is not to use up what its owner may ask for.
         wrong = self._wrong(request)
         if wrong is not None:
             return wrong
+        cost = self.limits.heavy if heavy or request.path.startswith(_HEAVY) else 1.0
+        if not self._rates.allow(str(request.remote_ip), cost):
+            return Refusal(429, "too many requests from this address: try again in a few seconds")
         if self._tokens is None:
             return _visit(Role.CONTROL)
         shown = request.arguments.get(TOKEN_ARGUMENT)
@@ -149,6 +150,8 @@ class Door:
         origin = request.headers.get("Origin")
         if origin is not None and not self._is_same(origin, request.host):
             return Refusal(403, f"origin {origin[:80]!r} is another page: --origin names those that may look on")
+        if origin is None and _is_drawn_in(request.headers):
+            return Refusal(403, "another page asks for this in its own name: only a link to this page is followed")
         if request.path.endswith(_CLOSED):
             return Refusal(404, f"{request.path[:80]} is not served")
         if any(name in request.arguments for name in _SESSION_ARGUMENTS) or "Bokeh-Session-Id" in request.headers:
@@ -206,6 +209,12 @@ def _own_address() -> list[str]:
         except OSError:
             return []
         return [str(probe.getsockname()[0])]
+
+
+def _is_drawn_in(headers: HTTPHeaders) -> bool:
+    """Whether a browser says that a page elsewhere wants this as its picture, frame or script; a link is none of it."""
+    is_elsewhere = headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+    return is_elsewhere and headers.get("Sec-Fetch-Dest") != "document"
 
 
 def _name_of(host: str) -> str:

@@ -132,11 +132,13 @@ def test_a_folder_of_nights_is_as_shut(night: Path) -> None:
             "%00",
             "x" * 300,
         ):
-            for address in ("/open", "/api/night", "/metrics", "/api/light_curve/1:g/1"):
+            for address in ("/api/night", "/metrics", "/api/light_curve/1:g/1"):
                 answer = server.ask(f"{address}?night={name}", **inside)
                 assert answer.status == 400, (address, name)
                 assert len(answer.content) < 300
-        assert server.ask("/open?night=night", **inside).headers["Location"] == "/night?night=night"
+        for name, shown in (("night", "night"), ("//evil.example", "%2F%2Fevil.example"), ("a%0d%0ab", "a%0D%0Ab")):
+            opened = server.ask(f"/open?night={name}", **inside)
+            assert opened.headers["Location"] == f"/night?night={shown}"
 
 
 @pytest.mark.parametrize(
@@ -206,6 +208,22 @@ def test_a_host_and_an_origin_of_somebody_else_get_nothing(server: DoorServer) -
     assert server.ask("/healthz", method="POST", **inside).status == 405
     assert server.ask("/?bokeh-session-id=chosen", **inside).status == 400
     assert server.ask("/", Bokeh_Session_Id="chosen", **inside).status == 400
+
+
+def test_a_page_elsewhere_cannot_use_up_what_its_visitor_may_ask_for(night: Path) -> None:
+    """Pictures whose address is that of a page on the visitor's own machine: each would begin a session."""
+    limits = Limits(requests_per_s=0.001, burst=25.0, heavy=10.0, sessions=1)
+    with door_server(night, access=PageAccess(), tokens=None, limits=limits) as server:
+        for site in ("cross-site", "same-site"):
+            for dest in ("image", "iframe", "script", "empty"):
+                drawn_in = {"Sec_Fetch_Site": site, "Sec_Fetch_Dest": dest, "Sec_Fetch_Mode": "no-cors"}
+                assert server.ask("/", **drawn_in).status == 403
+        assert server.ask("/", Host="evil.example").status == 403
+        assert not server.sessions()
+        assert server.ask("/api/openapi.json", Sec_Fetch_Site="same-origin", Sec_Fetch_Dest="empty").status == 200
+        # A link in a message, from wherever it is followed.
+        link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "document", "Sec_Fetch_Mode": "navigate"}
+        assert server.ask("/", **link).status == 200
 
 
 def test_a_named_origin_is_let_in_by_https() -> None:
