@@ -201,6 +201,7 @@ def wait_until_corrected(watch: Watch, night: SimulatedNight) -> None:
     wait_until(lambda: n_unlike(watch, night) == 0, 60.0, "the measurement of the corrected files")
 
 
+@pytest.mark.slow
 def test_frames_that_are_overwritten_by_corrected_ones_are_measured_anew(
     night: SimulatedNight, tmp_path: Path, report: Report
 ) -> None:
