@@ -1,6 +1,7 @@
 """Compressed files of frames: gzip by isal, tile compression (``.fz``, fpack) by astropy.
 
-Tile-compressed pixels are unpacked in a worker only: the libraries below astropy have crashed over damaged ones.
+Of the libraries below astropy those of HCOMPRESS and PLIO overwrite memory over damaged tiles: they run in a process of
+their own, see `stream.measure.tile_process`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 
 from stream.errors import FrameRejectedError, Reason
 from stream.measure.opening import open_regular
+from stream.measure.tile_process import TileProcess, TileProcessError
 
 GUNZIP_LIMIT_BYTES = 1024**3
 _PIECE_BYTES = 2**20
+_DECODED_HERE = frozenset(("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS"))  # none of these trusts its input
+_beside = TileProcess()
 _GZIP_MAGIC, _GZIP_WBITS = b"\x1f\x8b", 31
 
 
@@ -143,18 +147,28 @@ def read_tiles(path: Path, name: str, *, hdu: int, plane: int | None) -> NDArray
     FrameRejectedError
         If it cannot be unpacked.
     """
-    from astropy.io import fits
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of keywords that this project does not use
-            with fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
-                section = hdus[hdu].section
-                return np.array(section[:] if plane is None else section[plane])
+        pixels = section_of(path, hdu, plane, only=_DECODED_HERE)
+        return pixels if pixels is not None else _beside.read(path, hdu, plane)
     except MemoryError:
         raise
+    except TileProcessError as error:
+        raise FrameRejectedError(Reason.UNREADABLE, f"{name} cannot be unpacked: {error}") from error
     except Exception as error:  # a damaged file makes astropy raise almost anything
         text = " ".join(str(error).split())
         raise FrameRejectedError(
             Reason.UNREADABLE, f"{name} cannot be unpacked: {type(error).__name__}: {text or 'no text'}"
         ) from error
+
+
+def section_of(path: Path, hdu: int, plane: int | None, *, only: frozenset[str] | None = None) -> NDArray | None:
+    """The same, by astropy in this process, with whatever it raises; None if the compression is not one of `only`."""
+    from astropy.io import fits
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of keywords that this project does not use
+        with fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
+            if only is not None and hdus[hdu].compression_type not in only:
+                return None
+            section = hdus[hdu].section
+            return np.array(section[:] if plane is None else section[plane])

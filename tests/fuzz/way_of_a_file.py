@@ -41,6 +41,7 @@ from tests.fuzz.parts import frame_bytes
 N_GOOD = 5
 RECIPE = Recipe(instrument=msgspec.structs.replace(OPTICAM_MX(), plane_interval_s=2.0))
 KEY = "1:g"
+Outcome = FrameMeasured | FrameRejected | FrameDescribed
 _MOST_FRAMES = 5
 _KB_PER_MB = 1024.0
 
@@ -52,7 +53,7 @@ class FuzzFigures:
     Attributes
     ----------
     n_accepted, n_rejected : int
-        Files of which a frame was measured, and files of which none was.
+        Files of which a frame was measured (or described, where nothing is measured), and files of which none was.
     memory_mb : float
         Most that one file took beyond what the process held before.
     """
@@ -70,16 +71,23 @@ class FuzzFigures:
         """All of it, for people."""
         reasons = ", ".join(f"{n} {reason}" for reason, n in self.reasons.most_common())
         return (
-            f"{self.n_files} files: {self.n_accepted} with a frame that was measured, {self.n_rejected} without; "
+            f"{self.n_files} files: {self.n_accepted} with a frame that was taken, {self.n_rejected} without; "
             f"rejections: {reasons}; longest {self.longest_s:.2f} s ({self.slowest[:200]}); "
             f"most memory {self.memory_mb:.0f} MB ({self.largest[:200]})"
         )
 
 
 class WayOfAFile:
-    """A worker with the catalog of a small field, and the folder that files are put into."""
+    """A worker with the catalog of a small field, and the folder that files are put into.
 
-    def __init__(self, root: Path) -> None:
+    Parameters
+    ----------
+    measures : bool
+        Whether frames are measured, or read and described alone: a fuzzer that goes by branches needs many files.
+    """
+
+    def __init__(self, root: Path, *, measures: bool = True) -> None:
+        self._measures = measures
         self.folder, out = root / "frames", root / "out"
         self.folder.mkdir(parents=True)
         out.mkdir()
@@ -95,7 +103,7 @@ class WayOfAFile:
         self._version = built.catalog.version
         self.figures = FuzzFigures()
 
-    def take(self, hostile: HostileFile) -> list[FrameMeasured | FrameRejected]:
+    def take(self, hostile: HostileFile) -> list[Outcome]:
         """Let a file come; returns what came of its frames and raises AssertionError over a fault."""
         path = self.folder / f"hostile{hostile.ending}"
         path.write_bytes(hostile.content)
@@ -104,7 +112,7 @@ class WayOfAFile:
                 started = time.monotonic()
                 arrivals = self._arrivals(path)
                 outcomes = [self._outcome(name, key) for name, key in arrivals]
-                for name in [name for name, key in arrivals if key == KEY][:1]:
+                for name in [name for name, key in arrivals if key == KEY and self._measures][:1]:
                     self._try_for_catalog(name)
                 took_s = time.monotonic() - started
         finally:
@@ -133,11 +141,13 @@ class WayOfAFile:
                 found.append((peek.name, ""))
         return found
 
-    def _outcome(self, name: str, key: str) -> FrameMeasured | FrameRejected:
+    def _outcome(self, name: str, key: str) -> Outcome:
         """What a worker says of a frame, as the night hears it."""
-        wanted = key if key == KEY else ""
+        wanted = key if key == KEY and self._measures else ""
         frame = FrameToMeasure(99, name)
         answer = answer_frame(self._measurer, AssignFrame(frame, wanted, self._version if wanted else ""))
+        if isinstance(answer, FrameDescribed) and not self._measures:
+            return answer
         if isinstance(answer, FrameDescribed) and answer.key == KEY:
             answer = answer_frame(self._measurer, AssignFrame(frame, KEY, self._version))
         elif isinstance(answer, FrameDescribed):
@@ -161,11 +171,9 @@ class WayOfAFile:
         for rejected in reply.rejected:
             _check_rejection(rejected)
 
-    def _count(
-        self, hostile: HostileFile, outcomes: list[FrameMeasured | FrameRejected], took_s: float, memory_mb: float
-    ) -> None:
+    def _count(self, hostile: HostileFile, outcomes: list[Outcome], took_s: float, memory_mb: float) -> None:
         figures = self.figures
-        is_accepted = any(isinstance(one, FrameMeasured) for one in outcomes)
+        is_accepted = any(not isinstance(one, FrameRejected) for one in outcomes)
         figures.n_files += 1
         figures.n_accepted += is_accepted
         figures.n_rejected += not is_accepted
