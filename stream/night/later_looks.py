@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,6 +18,8 @@ _MOST_RECENT = 1000
 _ROUND_SHARE_S = 0.01
 _LOOKS_BETWEEN_CLOCKS = 50
 _SIZE_BITS = 64
+MOST_TIMES = 100
+"""A file that is overwritten more often in one run is no frame: cameras keep their newest picture under one name."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class LaterLooks:
         self._incomplete: set[str] = set()
         self._recent: deque[tuple[float, str]] = deque(maxlen=_MOST_RECENT)
         self._round: list[str] = []
+        self._n_times: Counter[str] = Counter()
         for path, known in reopenable.items():
             self.add(path, known)
 
@@ -62,12 +65,7 @@ class LaterLooks:
         """
         before, now = self._files.get(name), _packed(stamp)
         if before is not None and before != now and name not in self._incomplete:
-            _log.warning(
-                "%s was overwritten after it had arrived: %d bytes then, %d now: it is measured again",
-                name,
-                _size(before),
-                _size(now),
-            )
+            self._note_overwritten(name, _size(before), _size(now))
         self._files[name] = now
         self._incomplete.discard(name)
         if now >= 0:
@@ -104,8 +102,21 @@ class LaterLooks:
     def _others_of(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if self._is_other(name)]
 
+    def _note_overwritten(self, name: str, before_bytes: int, now_bytes: int) -> None:
+        self._n_times[name] += 1
+        _log.warning(
+            "%s was overwritten after it had arrived: %d bytes then, %d now: it is measured again",
+            name,
+            before_bytes,
+            now_bytes,
+        )
+        if self._n_times[name] >= MOST_TIMES:
+            _log.warning("%s was overwritten %d times: it is left alone for the rest of this run", name, MOST_TIMES)
+
     def _is_other(self, name: str) -> bool:
         then = self._files.get(name)
+        if name in self._n_times and self._n_times[name] >= MOST_TIMES:
+            return False
         return then is not None and not self._has(name, then) and self._stamp(name) not in (None, then)
 
     def _take_added(self) -> None:

@@ -19,7 +19,7 @@ from stream.measure.frames import FramePeek
 from stream.messages import FrameArrived, FrameRejected, FrameToMeasure
 from stream.night import watcher as watcher_module
 from stream.night.folder_scan import FolderScan
-from stream.night.later_looks import LaterLooks
+from stream.night.later_looks import MOST_TIMES, LaterLooks
 from stream.night.ledger import Ledger, LedgerReader
 from stream.night.ledger_sets import KnownFile
 from stream.night.watcher import Watcher, WatchSettings
@@ -98,6 +98,22 @@ def test_a_file_that_was_overwritten_while_no_night_ran_arrives_again(tmp_path: 
     finally:
         watcher.stop()
     assert inbox.names() == names[1:2]
+
+
+def test_a_file_that_is_overwritten_all_the_time_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "newest.fit").write_bytes(b"")
+    looks = LaterLooks(tmp_path, known_files(tmp_path, ["newest.fit"]), {})
+    for number in range(1, MOST_TIMES + 1):
+        (tmp_path / "newest.fit").write_bytes(bytes(number))
+        assert looks.is_another("newest.fit")
+        looks.note_arrival("newest.fit", (number, (tmp_path / "newest.fit").stat().st_mtime_ns))
+    (tmp_path / "newest.fit").write_bytes(b"")
+    assert not looks.is_another("newest.fit")
+    assert looks.others(all_files=True) == []
+    assert len(caplog.messages) == MOST_TIMES + 1
+    assert caplog.messages[-1] == "newest.fit was overwritten 100 times: it is left alone for the rest of this run"
 
 
 def test_all_files_are_looked_at_in_turn(tmp_path: Path) -> None:
