@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -101,6 +102,31 @@ class DoorServer:
 
         self.loop.add_callback(carry_out)
         return done.result(20.0)
+
+
+def addresses(server: DoorServer) -> list[str]:
+    """One address for each pattern that the application answers."""
+    found = []
+    for outer in server.application.default_router.rules:
+        for rule in outer.target.rules:
+            pattern = rule.matcher.regex.pattern.removesuffix("$").replace("/?", "/")
+            found.append(re.sub(r"\([^)]*\)", "1", pattern.replace(r"\.", ".")))
+    known = {"/static/1": "/static/js/bokeh.min.js", "/api/light_curve/1/1": "/api/light_curve/1:g/1"}
+    return sorted({known.get(path, path) for path in found})
+
+
+def assert_guarded(answer: Answer) -> None:
+    """Every answer bears the headers, whatever it says."""
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert "Cache-Control" in answer.headers
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert "Server" not in answer.headers
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Who gets in, as what: every address as a stranger, as a watcher and as one in control."""
+"""Who gets in, as what: tokens, cookies, hosts, origins and roles."""
 
 from __future__ import annotations
 
@@ -23,11 +23,8 @@ from stream.errors import ConfigurationError
 from stream.notes import NOTES_FILE
 from stream.page_options import Limits, PageAccess
 from stream.selection import SELECTION_FILE, load_selection
-from tests.server.door_server import TOKENS, Answer, DoorServer, door_server
+from tests.server.door_server import TOKENS, DoorServer, assert_guarded, door_server
 from tests.server.fake_night import FakeNight
-
-CLOSED = ("/autoload.js", "/metadata")
-EMPTY = "/static/extensions/1"
 
 
 @pytest.fixture(scope="module")
@@ -45,141 +42,6 @@ def server(night: Path) -> Iterator[DoorServer]:
         yield running
 
 
-def addresses(server: DoorServer) -> list[str]:
-    """One address for each pattern that the application answers."""
-    found = []
-    for outer in server.application.default_router.rules:
-        for rule in outer.target.rules:
-            pattern = rule.matcher.regex.pattern.removesuffix("$").replace("/?", "/")
-            found.append(re.sub(r"\([^)]*\)", "1", pattern.replace(r"\.", ".")))
-    known = {"/static/1": "/static/js/bokeh.min.js", "/api/light_curve/1/1": "/api/light_curve/1:g/1"}
-    return sorted({known.get(path, path) for path in found})
-
-
-def assert_guarded(answer: Answer) -> None:
-    """Every answer bears the headers, whatever it says."""
-    policy = answer.headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
-    assert "frame-ancestors 'none'" in policy
-    assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["X-Frame-Options"] == "DENY"
-    assert answer.headers["Referrer-Policy"] == "no-referrer"
-    assert "Cache-Control" in answer.headers
-    assert "Access-Control-Allow-Origin" not in answer.headers
-    assert "Server" not in answer.headers
-
-
-def test_a_stranger_gets_nothing_from_any_address(server: DoorServer) -> None:
-    paths = addresses(server)
-    assert {"/", "/ws", "/static/js/bokeh.min.js", "/favicon.ico", "/metrics", "/healthz", "/api/night"} <= set(paths)
-    name = f"opticam-live-access-{server.port}"
-    wrong: tuple[dict[str, str], ...] = (
-        {},
-        {"Authorization": "Bearer " + "x" * 43},
-        {"Authorization": f"Basic {TOKENS.control}"},
-        {"Cookie": f"{name}={'0' * 64}"},
-        {"Cookie": f"{name}={TOKENS.control}"},
-        {"Cookie": f"{name}-2={TOKENS.cookie(Role.CONTROL)}"},
-    )
-    for path in [*paths, "/nothing/here", "/api/nights?night=secret"]:
-        for headers in wrong:
-            answer = server.ask(path, **headers)
-            assert answer.status == (404 if path.endswith(CLOSED) else 401), path
-            assert_guarded(answer)
-            assert len(answer.content) < 200
-    assert "printed when it was started" in server.ask("/").sentence()
-    page = server.ask("/", Accept="text/html")
-    assert page.status == 401
-    assert b"No way in" in page.content
-    assert server.ask("/?token=" + "x" * 43).sentence().startswith("the token in this address is not")
-    assert not server.sessions()
-
-
-METHODS = ("HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get")
-
-
-def test_no_method_but_get_does_anything_whoever_asks(server: DoorServer, night: Path) -> None:
-    before = sorted(path.name for path in night.iterdir())
-    for path in addresses(server):
-        for method in METHODS:
-            for headers in ({}, {"Cookie": server.cookie(Role.CONTROL)}):
-                answer = server.ask(path, method=method, **headers)
-                assert answer.status == 405, (method, path)
-                assert_guarded(answer)
-    assert sorted(path.name for path in night.iterdir()) == before
-    assert not server.sessions()
-
-
-def test_a_folder_of_nights_is_as_shut(night: Path) -> None:
-    (night.parent / "outside").symlink_to("/etc")
-    with door_server(night.parent) as server:
-        paths = addresses(server)
-        assert {"/", "/open", "/night/", "/night/ws", "/api/nights"} <= set(paths)
-        for path in paths:
-            answer = server.ask(path)
-            assert answer.status == (404 if path.endswith(CLOSED) else 401), path
-            assert_guarded(answer)
-        inside = {"Cookie": server.cookie(Role.CONTROL)}
-        for name in (
-            "..",
-            "../secret",
-            "/etc",
-            "//evil.example",
-            "outside",
-            "night/../night",
-            "night/",
-            "%00",
-            "x" * 300,
-        ):
-            for address in ("/api/night", "/metrics", "/api/light_curve/1:g/1"):
-                answer = server.ask(f"{address}?night={name}", **inside)
-                assert answer.status == 400, (address, name)
-                assert len(answer.content) < 300
-        for name, shown in (("night", "night"), ("//evil.example", "%2F%2Fevil.example"), ("a%0d%0ab", "a%0D%0Ab")):
-            opened = server.ask(f"/open?night={name}", **inside)
-            assert opened.headers["Location"] == f"/night?night={shown}"
-
-
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/static/../../../../../../etc/passwd", 403),
-        ("/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd", 403),
-        ("/static//etc/passwd", 403),
-        ("/static/extensions/..%2f..%2fetc/passwd", 403),
-        ("/static/js/%00", 400),
-        ("/%0d%0aSet-Cookie:x=1", 400),
-        ("/api/light_curve/%2e%2e/1", 400),
-        ("/api/light_curve/1:g/-1", 400),
-        ("/api/light_curve/1:g/1?photometer=../../x", 400),
-        ("/api/figure?format=../../x", 400),
-        ("/api/frames?since=99999999999999999999", 400),
-        ("/night.db", 404),
-        ("/.tokens.toml", 404),
-        ("/.keys/broker.key_secret", 404),
-    ],
-)
-def test_nobody_reaches_past_what_is_served(server: DoorServer, path: str, status: int) -> None:
-    answer = server.ask(path, Cookie=server.cookie(Role.CONTROL))
-    assert answer.status == status
-    assert_guarded(answer)
-    assert b"root:" not in answer.content
-    assert b"Traceback" not in answer.content
-
-
-def test_a_watcher_sees_every_address_but_the_closed_ones(server: DoorServer) -> None:
-    for path in addresses(server):
-        if path in ("/ws", "/api/events"):
-            continue
-        answer = server.ask(path, Cookie=server.cookie(Role.WATCH))
-        assert answer.status == (404 if path.endswith((*CLOSED, EMPTY)) else 200), (path, answer.content)
-        assert_guarded(answer)
-        for secret in (TOKENS.watch, TOKENS.control, TOKENS.cookie(Role.WATCH), TOKENS.cookie(Role.CONTROL)):
-            assert secret.encode() not in answer.content
-    assert server.ask("/api/keys", Authorization=f"Bearer {TOKENS.watch}").status == 200
-
-
 @pytest.mark.parametrize("role", list(Role))
 def test_a_token_in_the_address_becomes_a_cookie_that_scripts_do_not_see(server: DoorServer, role: Role) -> None:
     token = TOKENS.control if role is Role.CONTROL else TOKENS.watch
@@ -191,7 +53,7 @@ def test_a_token_in_the_address_becomes_a_cookie_that_scripts_do_not_see(server:
     assert {"HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
     assert "Secure" not in cookie
     assert token not in cookie
-    assert server.ask("/healthz", Cookie=cookie.partition(";")[0]).status == 200
+    assert server.ask("/api/openapi.json", Cookie=cookie.partition(";")[0]).status == 200
 
 
 def test_a_host_and_an_origin_of_somebody_else_get_nothing(server: DoorServer) -> None:
@@ -204,8 +66,8 @@ def test_a_host_and_an_origin_of_somebody_else_get_nothing(server: DoorServer) -
         assert server.ask("/", Origin=origin, **inside).status == 403
         assert server.join(generate_jwt_token("a-session"), Origin=origin, **inside) == 403
     # Through ssh -L the port is another one than that of the server.
-    assert server.ask("/healthz", Host="localhost:7777", Origin="http://localhost:7777", **inside).status == 200
-    assert server.ask("/healthz", method="POST", **inside).status == 405
+    assert server.ask("/api/openapi.json", Host="localhost:7777", Origin="http://localhost:7777", **inside).status == 200
+    assert server.ask("/api/openapi.json", method="POST", **inside).status == 405
     assert server.ask("/?bokeh-session-id=chosen", **inside).status == 400
     assert server.ask("/", Bokeh_Session_Id="chosen", **inside).status == 400
 
