@@ -82,7 +82,7 @@ def test_honest_settings_are_read(kind: str, tmp_path: Path) -> None:
 
 
 @given(data=st.data(), kind=st.sampled_from(list(READERS)))
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 def test_settings_with_other_values_are_read_or_refused(data: st.DataObject, kind: str) -> None:
     lines = READERS[kind][0].splitlines()
     for _ in range(data.draw(st.integers(1, 3))):
@@ -103,7 +103,7 @@ def test_settings_with_other_values_are_read_or_refused(data: st.DataObject, kin
 @example(kind="notes", content=NOTES_TEXT.replace("60270.5", "1e300").encode())
 @example(kind="notes", content=NOTES_TEXT.replace("clouds", "\\u001b[31m").encode())
 @example(kind="notes", content=NOTES_TEXT.encode() * 1001)
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_random_bytes_are_no_settings(kind: str, content: bytes) -> None:
     try_reading(kind, content)
 
