@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -50,6 +50,16 @@ class _Reopened:
 
     arrival: FrameArrived
     state: str
+
+
+@dataclass(slots=True)
+class _Entered:
+    """What one batch of arrivals comes to: frames to measure, those among them that had an outcome, and frames whose
+    file changed while they are measured."""
+
+    frames: list[FrameToMeasure] = field(default_factory=list)
+    reopened: dict[int, _Reopened] = field(default_factory=dict)
+    changed: dict[int, FrameArrived] = field(default_factory=dict)
 
 
 def _stamp_of(arrival: FrameArrived) -> FileStamp:
@@ -142,10 +152,14 @@ class Ledger:
         LedgerError
             If it cannot be written; nothing was entered then.
         """
-        return self._write(lambda: self._enter(arrivals))
+        entered = self._write(lambda: self._enter(arrivals))
+        self._reopened |= entered.reopened
+        self._changed |= entered.changed
+        return entered.frames
 
-    def _enter(self, arrivals: Sequence[FrameArrived]) -> list[FrameToMeasure]:
-        entered = []
+    def _enter(self, arrivals: Sequence[FrameArrived]) -> _Entered:
+        # Nothing but the file is changed here: what cannot be written is tried again from the start.
+        entered = _Entered()
         for arrival in arrivals:
             row = (
                 arrival.path,
@@ -157,25 +171,26 @@ class Ledger:
             )
             cursor = self._connection.execute(schema.INSERT_FRAME, row)
             if cursor.rowcount == 1 and cursor.lastrowid is not None:
-                entered.append(FrameToMeasure(cursor.lastrowid, arrival.path))
-            elif (frame_id := self._reopen(arrival)) is not None:
-                entered.append(FrameToMeasure(frame_id, arrival.path))
+                entered.frames.append(FrameToMeasure(cursor.lastrowid, arrival.path))
+            else:
+                self._reopen(arrival, entered)
         return entered
 
-    def _reopen(self, arrival: FrameArrived) -> int | None:
+    def _reopen(self, arrival: FrameArrived, entered: _Entered) -> None:
+        """Take a frame again that the ledger knows, if its file is another one."""
         known = sets.known_frame(self._connection, self._set_id, arrival.path)
         if known is None:
-            return None
+            return
         taken = self._reopened.get(known.frame_id)
         stamp = (known.size_bytes, known.mtime_ns) if taken is None else _stamp_of(taken.arrival)
         if stamp == _stamp_of(arrival):
-            return None
+            return
         if known.state is None or taken is not None:
             # Whoever measures it may have read it before it changed.
-            self._changed[known.frame_id] = arrival
-            return None
-        self._reopened[known.frame_id] = _Reopened(arrival, known.state)
-        return known.frame_id
+            entered.changed[known.frame_id] = arrival
+            return
+        entered.reopened[known.frame_id] = _Reopened(arrival, known.state)
+        entered.frames.append(FrameToMeasure(known.frame_id, arrival.path))
 
     def take_changed(self, outcomes: Sequence[FrameMeasured | FrameRejected]) -> list[FrameArrived]:
         """Arrivals of the files of these frames that changed before their outcome was committed, to be entered now."""

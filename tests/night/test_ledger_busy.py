@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stream.errors import LedgerBusyError
 from stream.night.ledger import LEDGER_FILE, Ledger
-from tests.night.ledger_rows import RECIPE, make_arrival, make_measured
+from tests.night.ledger_rows import RECIPE, make_arrival, make_catalog, make_measured
 
 
 @pytest.fixture
@@ -46,6 +47,27 @@ def test_a_full_disk_is_waited_for_and_the_whole_batch_is_written(ledger: Ledger
     assert sentences[0].endswith(f"{LEDGER_FILE} cannot be written: database or disk is full")
     committed = ledger.commit([make_measured(frame, frame.frame_id) for frame in entered])
     assert [outcome.sequence for outcome in committed] == list(range(1, 501))
+
+
+def test_a_corrected_file_is_taken_again_once_there_is_room(ledger: Ledger) -> None:
+    """A batch that could not be written is entered from the start: nothing of the first attempt is remembered."""
+    ledger.save_catalog(make_catalog())
+    (frame,) = ledger.enter([make_arrival(0)])
+    ledger.commit([make_measured(frame, 0)])
+    corrected = msgspec.structs.replace(make_arrival(0), mtime_ns=77)
+    ledger._connection.execute(f"PRAGMA max_page_count = {last_page(ledger)}")
+    sentences = []
+
+    def make_room(sentence: str) -> bool:
+        sentences.append(sentence)
+        ledger._connection.execute("PRAGMA max_page_count = 100000")
+        return True
+
+    ledger.on_busy = make_room
+    entered = ledger.enter([corrected, *(make_arrival(number) for number in range(1, 500))])
+    assert len(sentences) == 1
+    assert (len(entered), entered[0]) == (500, frame)
+    assert ledger.commit([make_measured(frame, 1)])[0].sequence == 2
 
 
 def test_without_anybody_who_waits_a_full_disk_is_an_error_and_nothing_is_written(ledger: Ledger) -> None:
