@@ -105,6 +105,7 @@ class Page:
         self._address = TextInput(value=state.query(), visible=False, name="address")
         self._address.js_on_change("value", CustomJS(code=_KEEP_ADDRESS))
         self.controls.root.children.extend([self._sentences, self._address, self._beat, self._echo])
+        self._said: tuple[str, ...] = ()
         self._say(sentences)
 
     def roots(self) -> list[Any]:
@@ -138,7 +139,7 @@ class Page:
         try:
             curves = self._feed.curves(look)
         except ConfigurationError as problem:
-            self._say((str(problem),))
+            self._say((*self._said, str(problem)))
             self._look_chosen(replace(self._state.look, label=""))
             return
         view = self._feed.view
@@ -211,6 +212,7 @@ class Page:
         self.controls.say_paused(0 if active else None)
 
     def _say(self, sentences: tuple[str, ...]) -> None:
+        self._said = sentences
         text = "".join(f"<div class='problem'>{escape(sentence)}</div>" for sentence in sentences)
         self._sentences.update(text=text, visible=bool(text))
 

@@ -129,20 +129,25 @@ class NightPage:
             self.page.keyboard.up(key)
 
     def place_of_source(self, number: int) -> tuple[float, float]:
-        """Where in the window a source of the field is drawn."""
+        """Where in the window a source of the field is drawn, once it rests."""
         columns = self.columns("sources")
         names = [int(re.sub(r"\D", "", label)) for label in columns["number"]]
         index = names.index(number)
-        x, y = self.page.evaluate(
+        resting = self.page.wait_for_function(
             """([x, y]) => {
                 const figure = Bokeh.documents[0].get_model_by_name("field_figure");
                 const view = Bokeh.index.find_one(figure);
                 const canvas = view.canvas_view.el.getBoundingClientRect();
-                return [canvas.left + view.frame.x_scale.compute(x), canvas.top + view.frame.y_scale.compute(y)];
+                const place = [canvas.left + view.frame.x_scale.compute(x), canvas.top + view.frame.y_scale.compute(y)];
+                const before = window.sourceRested;
+                window.sourceRested = String(place);
+                return before === String(place) ? place : null;
             }""",
-            [columns["x"][index], columns["y"][index]],
+            arg=[columns["x"][index], columns["y"][index]],
+            polling=150,
         )
-        return float(x), float(y)
+        left, top = resting.json_value()
+        return float(left), float(top)
 
     def drag(self, key: str, start: float, end: float) -> None:
         """Drag over a light curve, from one part of its width to another."""

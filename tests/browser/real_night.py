@@ -18,6 +18,8 @@ N_IMAGES = 150
 N_FIRST = 9
 """Three of each key: two fewer than a catalog is made of."""
 _EACH_S = 0.25
+_CHOICE = ("--target", "1:g#2", *(word for star in (1, 3, 4) for word in ("--comparisons", f"1:g#{star}")))
+"""What would be chosen automatically changes as the night grows."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def reduced_while_it_is_observed(root: Path) -> Iterator[RealNight]:
     """A night of 450 frames of 128 x 128 pixels, 12 a second: nine of them at first, the others when it is to go on."""
     frames = simulate(root / "simulated", N_IMAGES)
     go_on, stopping = threading.Event(), threading.Event()
-    watch = Watch(root / "frames", root / "night", options=("--port", "0", "--target", "1:g#2"), n_workers=1)
+    watch = Watch(root / "frames", root / "night", options=(*_CHOICE, "--port", "0"), n_workers=1)
 
     def feed() -> None:
         while not go_on.wait(0.05):

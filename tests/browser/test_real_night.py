@@ -293,15 +293,15 @@ def test_a_finger_does_what_a_mouse_does(browser: Browser, night: RealNight) -> 
     ("query", "sentences"),
     [
         (
-            "window=0&from=5&to=5&axes=round&tab=focus&focus=1:g%2399",
+            "window=0&from=5&to=5&axes=round&photometer=best&tab=focus&focus=1:g%2399",
             (
                 "window (0 s) must be greater than 0",
                 "from (5) must be before to (5)",
                 "axes (round) must be one of log, semilog, linear",
+                "photometer 'best' must be one of forced_",
                 "1:g has no source 99: its catalog has 1 to",
             ),
         ),
-        ("photometer=best", ("photometer 'best' must be one of forced_",)),
         ("tab=fold&period=0", ("period ('0') must be a number greater than 0",)),
     ],
 )
