@@ -66,7 +66,8 @@ def test_a_host_and_an_origin_of_somebody_else_get_nothing(server: DoorServer) -
         assert server.ask("/", Origin=origin, **inside).status == 403
         assert server.join(generate_jwt_token("a-session"), Origin=origin, **inside) == 403
     # Through ssh -L the port is another one than that of the server.
-    assert server.ask("/api/openapi.json", Host="localhost:7777", Origin="http://localhost:7777", **inside).status == 200
+    tunnelled = server.ask("/api/openapi.json", Host="localhost:7777", Origin="http://localhost:7777", **inside)
+    assert tunnelled.status == 200
     assert server.ask("/api/openapi.json", method="POST", **inside).status == 405
     assert server.ask("/?bokeh-session-id=chosen", **inside).status == 400
     assert server.ask("/", Bokeh_Session_Id="chosen", **inside).status == 400
