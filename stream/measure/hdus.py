@@ -22,6 +22,8 @@ from stream.measure.headers import (
     BLOCK_BYTES,
     MAX_HEADER_BYTES,
     ImageLayout,
+    check_table,
+    check_tiles,
     data_bytes,
     has_end,
     image_layout,
@@ -219,6 +221,7 @@ def _walk(source: Source, name: str, *, complete: bool = True) -> Iterator[_Hdu]
             if complete or not number:
                 raise
             return
+        check_table(header, hdu_name)
         hdu = _Hdu(number, header, data_offset, data_offset + data_bytes(header, hdu_name))
         yield hdu
         if complete and not source.holds(hdu.data_end):
@@ -240,6 +243,8 @@ def _places_of(hdu: _Hdu, primary: dict[str, HeaderValue], name: str, *, only: i
     """The image of an HDU or the planes of its cube; `only` one plane, if there is such a one."""
     own = uncompressed_header(hdu.header) if hdu.is_tiled else hdu.header
     layout = image_layout(own, f"{name}[{hdu.number}]" if hdu.number else name)
+    if hdu.is_tiled:
+        check_tiles(hdu.header, layout, f"{name}[{hdu.number}]")
     header = joined_header(primary, own, hdu.number) if hdu.number else own
     if layout.n_planes is None:
         return [_place(hdu, None, header, layout, name)]

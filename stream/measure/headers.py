@@ -20,7 +20,7 @@ _SMALLEST_SIDE_PX = 16
 _MOST_PIXELS = 2**28  # 16384 x 16384: the memory of one frame, and of what is made of it, stays within bounds
 _MOST_PLANES = 100_000
 _MOST_DATA_BYTES = 2**50
-_MOST_AXES = 999
+_MOST_AXES = _MOST_COLUMNS = 999
 _CARD_BYTES = 80
 _DTYPE_OF_BITPIX = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 _COMMENTARY = ("COMMENT", "HISTORY", "")
@@ -168,6 +168,37 @@ def data_bytes(header: Header, name: str) -> int:
             Reason.BAD_KEYWORD, f"{name} promises {n_bytes:.3g} bytes of data: no file has so many"
         )
     return n_bytes
+
+
+def check_table(header: Header, name: str) -> None:
+    """Refuse a header that promises more columns than a table can have: whoever believes it counts them for ever.
+
+    Raises
+    ------
+    FrameRejectedError
+        If ``TFIELDS`` is there and is not a number from 0 to 999 (FITS Standard, section 7.2.1).
+    """
+    n_fields = header.get("TFIELDS", 0)
+    if not isinstance(n_fields, int) or not 0 <= n_fields <= _MOST_COLUMNS:
+        raise FrameRejectedError(
+            Reason.BAD_KEYWORD, f"keyword TFIELDS of {name} is {n_fields!r}: 0 to {_MOST_COLUMNS} are possible"
+        )
+
+
+def check_tiles(header: Header, layout: ImageLayout, name: str) -> None:
+    """Refuse a tile-compressed HDU with more tiles than its image has pixels.
+
+    Raises
+    ------
+    FrameRejectedError
+        If there are more, or none.
+    """
+    rows, columns = layout.shape
+    n_tiles, most = _count(header, "NAXIS2", name), rows * columns * (layout.n_planes or 1)
+    if not 1 <= n_tiles <= most:
+        raise FrameRejectedError(
+            Reason.BAD_KEYWORD, f"{name} has {n_tiles} tiles (keyword NAXIS2): 1 to {most} are possible"
+        )
 
 
 def uncompressed_header(header: Header) -> dict[str, HeaderValue]:

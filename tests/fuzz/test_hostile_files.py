@@ -196,6 +196,31 @@ def test_an_incomplete_file_that_promises_too_much_is_listed_without_an_error_of
         list_frames(tmp_path / "a.fit", "a.fit", INSTRUMENT, complete=False)
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value", "sentence"),
+    [
+        ("TFIELDS", "9" * 60, r"keyword TFIELDS of a\.fits\.fz\[1\] is 9{60}: 0 to 999 are possible"),
+        ("TFIELDS", "1000", "keyword TFIELDS"),
+        ("TFIELDS", "-1", "keyword TFIELDS"),
+        ("TFIELDS", "'many'", "keyword TFIELDS"),
+        ("NAXIS2", "9999999", r"a\.fits\.fz\[1\] has 9999999 tiles \(keyword NAXIS2\): 1 to 2304 are possible"),
+        ("NAXIS2", "0", "has 0 tiles"),
+    ],
+)
+def test_a_table_of_tiles_that_would_be_counted_for_ever_is_refused(
+    tmp_path: Path, keyword: str, value: str, sentence: str
+) -> None:
+    parts = parts_of("tiled-RICE_1")
+    parts.hdus[1].put(keyword, value.encode())
+    parts.hdus[1].put("NAXIS1", b"0")
+    path = tmp_path / "a.fits.fz"
+    path.write_bytes(parts.content())
+    for complete in (True, False):
+        with pytest.raises(FrameRejectedError, match=sentence) as caught:
+            list_frames(path, path.name, INSTRUMENT, complete=complete)
+        assert caught.value.reason is Reason.BAD_KEYWORD
+
+
 def test_a_frame_that_takes_all_memory_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def greedy(*_given: object) -> None:
         raise MemoryError
