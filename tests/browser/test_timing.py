@@ -33,7 +33,8 @@ def tab(page: NightPage, name: str) -> None:
 
 
 def choose(page: NightPage, words: str) -> None:
-    page.page.locator("select").filter(has_text=words).select_option(label=words)
+    # Trends are chosen above the light curves, too: the panel of timing comes after them.
+    page.page.locator("select").filter(has_text=words).last.select_option(label=words)
 
 
 def write(page: NightPage, placeholder: str, text: str) -> None:
