@@ -19,6 +19,7 @@ from stream.errors import ConfigurationError, FrameIncompleteError, FrameRejecte
 from stream.frame_names import is_frame_name
 from stream.instruments import FrameFacts, Header, HeaderValue, Instrument
 from stream.measure.frames import Frame, list_frames, read_frame
+from stream.measure.hdus import list_places, open_source
 from stream.measure.masters import Kind
 from stream.measure.opening import open_regular
 from stream.measure.rebinning import rebin_frame
@@ -146,6 +147,8 @@ def read_bad_pixels(path: Path, *, rebin: int = 1) -> NDArray[np.bool_]:
     from astropy.io import fits
 
     try:
+        with open_source(path, path.name) as source:  # headers that lie are refused before astropy believes them
+            list_places(source, path.name, (), complete=False)
         with open_regular(path, str(path)) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of keywords that this project does not use
             with fits.open(file, memmap=False) as hdus:

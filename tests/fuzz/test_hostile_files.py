@@ -121,7 +121,7 @@ def test_links_and_pipes_among_calibration_frames(tmp_path: Path) -> None:
     (tmp_path / "a.fit").symlink_to("x" * 300)
     os.mkfifo(tmp_path / "b.fit")
     assert list_calibration_files(tmp_path) == ()
-    with pytest.raises(OpticamLiveError, match=r"bad-pixel map .*b\.fit is not a regular file"):
+    with pytest.raises(OpticamLiveError, match=r"bad-pixel map .*b\.fit cannot be read: b\.fit is not a regular file"):
         read_bad_pixels(tmp_path / "b.fit")
 
 
@@ -215,6 +215,8 @@ def test_a_table_of_tiles_that_would_be_counted_for_ever_is_refused(
     parts.hdus[1].put("NAXIS1", b"0")
     path = tmp_path / "a.fits.fz"
     path.write_bytes(parts.content())
+    with pytest.raises(OpticamLiveError, match=f"bad-pixel map .* cannot be read: .*{sentence}"):
+        read_bad_pixels(path)
     for complete in (True, False):
         with pytest.raises(FrameRejectedError, match=sentence) as caught:
             list_frames(path, path.name, INSTRUMENT, complete=complete)
