@@ -190,7 +190,7 @@ def test_a_window_and_the_rejected_frames_are_shown_on_demand(browser: Browser, 
         page.assert_quiet()
 
 
-def test_an_observer_looks_closer_pauses_and_takes_away(browser: Browser, live: Served) -> None:
+def test_an_observer_looks_closer_and_takes_away(browser: Browser, live: Served) -> None:
     with NightPage(browser, live.address) as page:
         key = KEYS[0]
         page.wait_for_points(key, 300)
@@ -200,14 +200,6 @@ def test_an_observer_looks_closer_pauses_and_takes_away(browser: Browser, live: 
         assert set(flagged) == {"SATURATED"}
         assert columns["frame"][0] == "frame_1-g_000000.fit"
         assert columns["bjd_tdb"][0] == pytest.approx(START_MJD + 300.0 / 86400.0 + 2400000.5, abs=1e-6)
-
-        page.page.keyboard.press(" ")
-        page.page.get_by_text(re.compile(r"resume · \d+ new")).wait_for()
-        resting = page.n_points(key)
-        page.page.get_by_text(re.compile(r"resume · [1-9]\d new")).wait_for()
-        assert page.n_points(key) == resting
-        page.page.keyboard.press(" ")
-        page.wait_for_points(key, resting + 10)
 
         # A drag over the curve stays at that stretch, at full detail, and the address says so.
         page.drag(key, 0.25, 0.75)
