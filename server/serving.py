@@ -19,6 +19,7 @@ from server.door import TOKEN_ARGUMENT
 from server.nights import Nights
 from server.tokens import Tokens, load_or_make_tokens
 from server.visitor import Role
+from server.web_server import make_server
 from stream.errors import ConfigurationError, LedgerError
 from stream.night.ledger import LedgerReader
 from stream.page_options import TOKENS_FILE, PageAccess
@@ -89,16 +90,14 @@ def _serve(
     asyncio.set_event_loop(asyncio.new_event_loop())
     loop = IOLoop.current()
     tokens = load_or_make_tokens(access.token_file or nights.place / TOKENS_FILE) if access.has_tokens else None
-    if nights.is_single:
-        # Read while the page's libraries are loaded and its server starts: a browser may come before it is done, and is
-        # told so.
-        nights.open()
-    from server.web_server import make_server
-
     server, port = make_server(nights, port, access=access, tokens=tokens)
     on_stop_signals(lambda: loop.add_callback_from_signal(loop.stop))
     if stopping.is_set():
         return
+    if nights.is_single:
+        # Read while the server starts: a browser may come before it is done, and is told so. Not while libraries are
+        # loaded: SQLite hands its turn on after each row, and reading would last three times as long.
+        nights.open()
     server.start()
     for line in announcements(access, port, tokens):
         announce(line)
