@@ -253,20 +253,21 @@ class LightCurvePanel:
         """The stretch of time on the screen."""
         return float(self.time_range.start), float(self.time_range.end)
 
-    def update(self, view: NightView, curves: Mapping[str, CurveView] | None, look: Look) -> None:
-        """Bring the strips to a snapshot of the night."""
-        if view.keys.keys() != self._strips.keys():
+    def update(self, view: NightView, curves: Mapping[str, CurveView] | None, look: Look) -> bool:
+        """Bring the strips to a snapshot of the night; returns whether there are others than before."""
+        are_new = view.keys.keys() != self._strips.keys()
+        if are_new:
             self._lay_out(view)
         shown = {key: curves[key] for key in self._strips if curves is not None and key in curves}
         self._follow(shown, look)
         for key, curve in shown.items():
             self._strips[key].update(view.keys[key], curve)
         self._show_notes(view.notes)
-        if not shown:
-            return
-        for number, strip in enumerate(self._strips.values(), start=1):
-            last = number == len(self._strips)
-            strip.label_axes(_axis_label(look.label or view.label, shown) if last else "", SCALES[look.scale])
+        if shown:
+            for number, strip in enumerate(self._strips.values(), start=1):
+                last = number == len(self._strips)
+                strip.label_axes(_axis_label(look.label or view.label, shown) if last else "", SCALES[look.scale])
+        return are_new
 
     def _show_notes(self, notes: tuple[Note, ...]) -> None:
         """Draw notes as lines through all strips, with their words in the first."""

@@ -36,7 +36,9 @@ class PowerSpectrumPanel:
         self._strips: dict[str, SpectrumStrip] = {}
         self._spectra: dict[str, SpectrumView] = {}
         self._overlay: SpectrumOverlay | None = None
-        self._laid_out: tuple[object, ...] = ((), "", False)
+        self._cursor = Span(dimension="height", line_color=palette.faint, line_alpha=0.6)
+        self._kind: tuple[object, ...] = ("log", False)
+        self._laid_out: tuple[object, ...] = ((), *self._kind)
         self._controls = TimingControls("spectra", _FIELDS, chosen)
         waiting = "<span class='why'>Power spectra appear here with the light curves, from 16 points on.</span>"
         self._waiting = Div(text=waiting, stylesheets=[theme.TEXT_STYLE], sizing_mode="stretch_width")
@@ -71,14 +73,17 @@ class PowerSpectrumPanel:
         AXES[timing.axes].show_frequencies(self._frequencies, spectra.values())
 
     def _lay_out(self, keys: tuple[str, ...], timing: TimingChoices) -> None:
-        axes = AXES[timing.axes]
+        """Place the strips of these keys; what there is stays, unless axes or kind of picture are others."""
+        axes, kind = AXES[timing.axes], (timing.axes, timing.overlaid)
+        if kind != self._kind:
+            self._kind, self._strips = kind, {}
+            self._frequencies = axes.frequencies()
+            self._cursor = Span(dimension="height", line_color=self._palette.faint, line_alpha=0.6)
         self._overlay = SpectrumOverlay(keys, axes, self._palette) if timing.overlaid and keys else None
-        self._frequencies = axes.frequencies()
-        cursor = Span(dimension="height", line_color=self._palette.faint, line_alpha=0.6)
-        shown = () if timing.overlaid else keys
         self._strips = {
-            key: SpectrumStrip(key, axes, palette=self._palette, frequencies=self._frequencies, cursor=cursor)
-            for key in shown
+            key: self._strips.get(key)
+            or SpectrumStrip(key, axes, palette=self._palette, frequencies=self._frequencies, cursor=self._cursor)
+            for key in (() if timing.overlaid else keys)
         }
         self._waiting.visible = not keys
         figures = [strip.figure for strip in self._strips.values()]

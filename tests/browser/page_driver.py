@@ -205,7 +205,7 @@ class NightPage:
 
     def press_tab(self, name: str) -> None:
         """Show one of the panels in the middle."""
-        self.page.locator(".middle").get_by_text(name, exact=True).click()
+        self.page.locator(".middle").get_by_role("button", name=name, exact=True).click()
 
     def keep_picture(self, name: str) -> Path:
         """Keep a picture of the window in ``test-artifacts/``."""

@@ -15,20 +15,19 @@ pytestmark = pytest.mark.clock
 _PAINT = """name => {
     const styles = CSSStyleDeclaration.prototype, asked = styles.getPropertyValue, computed = window.getComputedStyle;
     const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(name));
-    let nAsked = 0, nPaints = 0, nWritten = 0;
+    const sheets = [...view.renderer_views.values()].map(each => each.position?.el).filter(Boolean);
+    let nAsked = 0, nPaints = 0;
+    view.repaint(); // what an earlier change left to do is done
     styles.getPropertyValue = function (...given) { nAsked += 1; return asked.apply(this, given); };
     window.getComputedStyle = function (...given) { nAsked += 1; return computed.apply(window, given); };
-    const sheets = [...view.renderer_views.values()].map(each => each.position?.el).filter(Boolean);
-    const written = new MutationObserver(changes => { nWritten += changes.length; });
+    const written = new MutationObserver(() => {});
     for (const sheet of sheets) written.observe(sheet, {childList: true, characterData: true, subtree: true});
     view.repainted.connect(() => { nPaints += 1; });
-    view.request_repaint();
-    return new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => {
-        written.disconnect();
-        styles.getPropertyValue = asked;
-        window.getComputedStyle = computed;
-        resolve([nPaints, sheets.length, nAsked, nWritten]);
-    }, 200)))); }"""
+    view._invalidate_all = true;
+    view.repaint();
+    styles.getPropertyValue = asked;
+    window.getComputedStyle = computed;
+    return [nPaints, sheets.length, nAsked, written.takeRecords().length]; }"""
 
 
 def test_a_paint_of_a_light_curve_asks_for_no_styles(tmp_path: Path) -> None:
