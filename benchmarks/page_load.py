@@ -26,7 +26,7 @@ from stream.night.ledger import LedgerReader
 from stream.night.night_folder import read_run_file
 
 BUDGET_S = 0.3
-_START_S, _DRAIN_S = 60.0, 60.0
+START_S, _DRAIN_S = 60.0, 60.0
 _SETTLE_S = 2.0
 """A page that was just loaded goes on to lay itself out for a while."""
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -51,7 +51,7 @@ _WATCH = """() => {
         model.properties.data.change.connect(look);
     }
     return true; }"""
-_HAS_CURVES = """n => { const models = window.Bokeh?.documents?.[0]?._all_models;
+HAS_CURVES = """n => { const models = window.Bokeh?.documents?.[0]?._all_models;
     if (models == null) return false;
     const curves = [...models.values()].filter(model => String(model.name).startsWith("light_curve_"));
     return curves.length === n && curves.every(model => model.get_length() > 0); }"""
@@ -107,7 +107,7 @@ def measure_page_load(root: Path, *, n_viewers: int, seconds: float, rate: float
     with RunningNight(folder, out, 2, page=True) as night:
         cameras.write(folder, range(first))
         night.wait_for_outcomes(WARM_UP_FRAMES)
-        wait_until(lambda: read_run_file(out).page is not None, _START_S, "the page to be served")
+        wait_until(lambda: read_run_file(out).page is not None, START_S, "the page to be served")
         address = read_run_file(out).page or ""
         with browser_page(address) as page, Viewers(address, n_viewers) as viewers:
             wait_for_curves(page)
@@ -142,7 +142,7 @@ def measure_page_load(root: Path, *, n_viewers: int, seconds: float, rate: float
 
 def wait_for_curves(page: Page) -> None:
     """Wait until every key has points."""
-    page.wait_for_function(_HAS_CURVES, arg=N_CAMERAS, timeout=1e3 * _START_S, polling=100)
+    page.wait_for_function(HAS_CURVES, arg=N_CAMERAS, timeout=1e3 * START_S, polling=100)
 
 
 def _check_viewers(viewers: Viewers) -> None:
@@ -160,7 +160,7 @@ def browser_page(address: str) -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=executable, args=list(_ARGUMENTS))
         try:
             page = browser.new_page(viewport={"width": 1280, "height": 800})
-            page.goto(address, timeout=1e3 * _START_S)
+            page.goto(address, timeout=1e3 * START_S)
             yield page
         finally:
             browser.close()
