@@ -3,7 +3,7 @@
 # make bench  times, rates, latency, memory and noise, measured; writes docs/benchmarks.md
 # make bench-quick   two minutes of it; fails when the hot path falls behind its limit
 # make soak   the highest rate that is sustained, page in a browser, then ten minutes of it: no frame lost, nothing grows
-# make faults   half an hour of faults injected into running nights; writes the figures of docs/reliability.md
+# make faults   ten minutes of faults injected into running nights; writes the figures of docs/reliability.md
 # make faults-quick   the most dangerous minutes of it, three at most; part of CI
 # make faults-night   an eight-hour night of 100,000 frames at full speed with faults of all kinds; writes its figures too
 # make fuzz SECONDS=600 SEED=1   files that nobody can trust, drawn at random and then, if it is installed, by atheris
@@ -46,7 +46,7 @@ soak: $(VENV)/.installed-dev
 
 faults: $(VENV)/.installed-dev
 	@rm -rf test-artifacts/faults
-	@$(PYTEST) tests/faults -m faults
+	@$(PYTEST) tests/faults -m faults --numprocesses 2 --dist loadfile
 	@$(BIN)/python -m tests.faults.figures
 
 faults-quick: $(VENV)/.installed-dev
