@@ -11,6 +11,7 @@ from types import MappingProxyType
 import msgspec
 
 from stream.errors import ConfigurationError
+from stream.named_settings import named_settings
 
 
 class AlertKind(StrEnum):
@@ -177,17 +178,7 @@ def alert_settings(texts: Sequence[str]) -> AlertSettings:
     ConfigurationError
         If a text is no assignment, or names a threshold or a value that cannot be.
     """
-    given: dict[str, str] = {}
-    names = AlertSettings.__struct_fields__
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or name.strip() not in names:
-            raise ConfigurationError(f"alert threshold {text!r} must be NAME=VALUE with one of {', '.join(names)}")
-        given[name.strip()] = value.strip()
-    try:
-        return msgspec.convert(given, AlertSettings, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"alert threshold {', '.join(texts)}: {error}") from error
+    return named_settings(AlertSettings, texts, "alert threshold")
 
 
 def _length(duration_s: float) -> str:

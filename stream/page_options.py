@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from stream.errors import ConfigurationError
+from stream.named_settings import named_settings
 
 LOOPBACK_HOSTS = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
 TOKENS_FILE = ".tokens.toml"
@@ -100,17 +101,7 @@ def page_limits(texts: Sequence[str]) -> Limits:
     ConfigurationError
         If a text is no assignment, or names a limit or a value that cannot be.
     """
-    given: dict[str, str] = {}
-    names = Limits.__struct_fields__
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or name not in names:
-            raise ConfigurationError(f"page limit {text[:80]!r} must be NAME=VALUE with one of {', '.join(names)}")
-        given[name] = value
-    try:
-        return msgspec.convert(given, Limits, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"page limit {', '.join(texts)[:200]}: {error}") from error
+    return named_settings(Limits, texts, "page limit")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ VOCABULARY = frozenset(
         "selection",
         "coordinates",
         "atomic_files",
+        "named_settings",
         "notes",
         "frame_names",
         "header_times",

@@ -21,6 +21,7 @@ from server.tokens import Tokens
 from server.visitor import Role
 from server.web_server import make_server
 from stream.page_options import Limits, PageAccess
+from tests.server.fake_night import FakeNight
 
 TOKENS = Tokens(control="c" * 43, watch="w" * 43)
 _Found = TypeVar("_Found")
@@ -165,3 +166,12 @@ def door_server(
     finally:
         thread.join(20.0)
         nights.close()
+
+
+def finished_night(folder: Path) -> Path:
+    """A night of thirty frames a key, which nobody reduces any more."""
+    out = folder / "night"
+    written = FakeNight(out)
+    written.advance(30)
+    written.finish()
+    return out

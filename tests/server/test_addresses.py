@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from server.visitor import Role
-from tests.server.door_server import TOKENS, DoorServer, addresses, assert_guarded, door_server
-from tests.server.fake_night import FakeNight
+from tests.server.door_server import TOKENS, DoorServer, addresses, assert_guarded, door_server, finished_night
 
 CLOSED = ("/autoload.js", "/metadata")
 EMPTY = "/static/extensions/1"
@@ -17,11 +16,7 @@ EMPTY = "/static/extensions/1"
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("secret") / "night"
-    written = FakeNight(out)
-    written.advance(30)
-    written.finish()
-    return out
+    return finished_night(tmp_path_factory.mktemp("secret"))
 
 
 @pytest.fixture(scope="module")

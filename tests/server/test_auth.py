@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bokeh.events import ButtonClick, DoubleTap, Tap
+from bokeh.events import ButtonClick, DocumentReady, DoubleTap, Tap
 from bokeh.models import Button, Div
 from bokeh.util.token import generate_jwt_token, get_session_id
 
@@ -23,17 +23,13 @@ from stream.errors import ConfigurationError
 from stream.notes import NOTES_FILE
 from stream.page_options import Limits, PageAccess
 from stream.selection import SELECTION_FILE, load_selection
-from tests.server.door_server import TOKENS, DoorServer, assert_guarded, door_server
-from tests.server.fake_night import FakeNight
+from tests.server.door_server import TOKENS, DoorServer, assert_guarded, door_server, finished_night
+from tests.server.test_feed import wait_for
 
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("secret") / "night"
-    written = FakeNight(out)
-    written.advance(30)
-    written.finish()
-    return out
+    return finished_night(tmp_path_factory.mktemp("secret"))
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +143,9 @@ def session_of(server: DoorServer, role: Role, path: str = "/") -> Any:
     before = set(map(id, server.sessions()))
     assert server.ask(path, Cookie=server.cookie(role)).status == 200
     (session,) = (session for session in server.sessions() if id(session) not in before)
+    # Light curves come first: the other panels are filled when the browser says that it has drawn them.
+    server.with_document(session, lambda page: page.callbacks.trigger_event(DocumentReady()))
+    wait_for(lambda: server.with_document(session, lambda page: len(page.get_model_by_name("sources").data["x"]) > 0))
     return session
 
 
